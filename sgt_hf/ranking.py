@@ -1,0 +1,104 @@
+"""Which features are kept and which are dropped: ordering scores under eligibility, in groups that share fate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_PER_UNIT = 10**9  # fractions are counted in billionths, so that ceil(0.7 · 10) is 7 on every device and dtype
+
+
+def ceil_share(fraction: float, counts: Tensor) -> Tensor:
+    """Return ⌈fraction · counts⌉ in exact integer arithmetic.
+
+    Args:
+        fraction: Share in [0, 1], read to nine decimals.
+        counts: (B,) non-negative integers.
+
+    Returns:
+        (B,) int64.
+
+    Raises:
+        ValueError: The fraction is outside [0, 1].
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"a fraction must lie in [0, 1], got {fraction}")
+    return (round(fraction * _PER_UNIT) * counts.long() + _PER_UNIT - 1) // _PER_UNIT
+
+
+def group_scores(scores: Tensor, groups: Tensor) -> Tensor:
+    """Sum the scores of the features of a group, and give each feature its group's sum.
+
+    Args:
+        scores: (B, F) real.
+        groups: (B, F) int64 group index in [0, F) of every feature; a whole word's sub-tokens share one.
+
+    Returns:
+        (B, F), the sum over the feature's own group.
+    """
+    return torch.zeros_like(scores).scatter_add_(1, groups, scores).gather(1, groups)
+
+
+def group_leaders(groups: Tensor, eligible: Tensor) -> Tensor:
+    """Mark the first eligible feature of every group, the one that stands for it when groups are counted.
+
+    Args:
+        groups: (B, F) int64 group index in [0, F).
+        eligible: (B, F) bool.
+
+    Returns:
+        (B, F) bool, one True per group that has an eligible feature.
+    """
+    width = groups.shape[1]
+    position = torch.arange(width, device=groups.device).expand_as(groups)
+    candidates = position.masked_fill(~eligible, width)
+    first = torch.full_like(groups, width).scatter_reduce_(1, groups, candidates, "amin")
+    return eligible & (first.gather(1, groups) == position)
+
+
+def select_top(scores: Tensor, eligible: Tensor, counts: Tensor, *, groups: Tensor | None = None) -> Tensor:
+    """Select the highest-scoring features of each sample; ties go to the earlier feature.
+
+    Args:
+        scores: (B, F) real; with groups, already one value per group (see `group_scores`).
+        eligible: (B, F) bool; the others are never selected.
+        counts: (B,) how many to select: features, or groups where groups are given.
+        groups: (B, F) int64 group index in [0, F) of every feature, or None where each is its own.
+
+    Returns:
+        (B, F) bool, a subset of eligible.
+    """
+    leaders = eligible if groups is None else group_leaders(groups, eligible)
+    order = scores.float().masked_fill(~leaders, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    place = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    selected = leaders & (place < counts[:, None])
+    if groups is None:
+        return selected
+    chosen = torch.zeros_like(groups).scatter_add_(1, groups, selected.long()) > 0
+    return eligible & chosen.gather(1, groups)
+
+
+def select_lowest(scores: Tensor, eligible: Tensor, fraction: float, *, groups: Tensor | None = None) -> Tensor:
+    """Select the ⌈fraction · n⌉ lowest of each sample's n eligible features (or groups), never all of them.
+
+    Of equal scores the later feature goes first, so that exactly the features outside `select_top` are dropped.
+
+    Args:
+        scores: (B, F) real, one score per feature; summed over groups here where groups are given.
+        eligible: (B, F) bool; the others are never selected.
+        fraction: Share k of the eligible features in [0, 1]. At least one of them stays.
+        groups: (B, F) int64 group index in [0, F) of every feature, or None where each is its own.
+
+    Returns:
+        (B, F) bool `drop`, True where the feature is to be replaced.
+
+    Raises:
+        ValueError: The fraction is outside [0, 1].
+    """
+    if groups is not None:
+        scores = group_scores(scores.masked_fill(~eligible, 0.0), groups)
+    count = (eligible if groups is None else group_leaders(groups, eligible)).sum(1)
+    kept = count - torch.minimum(ceil_share(fraction, count), (count - 1).clamp(min=0))
+    return eligible & ~select_top(scores, eligible, kept, groups=groups)

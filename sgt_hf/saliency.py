@@ -1,0 +1,161 @@
+"""Input gradients without side effects, and the ways to reduce them to one score per feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Reduction = Callable[[Tensor, Tensor, int | None], Tensor]
+
+
+def _total(values: Tensor, dim: int | None) -> Tensor:
+    return values if dim is None else values.sum(dim)
+
+
+def signed_sum(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """Σ_d g_d: the paper's score of a word, signed."""
+    return _total(gradient, dim)
+
+
+def abs_sum(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """Σ_d |g_d|."""
+    return _total(gradient.abs(), dim)
+
+
+def l2(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """The Euclidean norm √Σ_d g_d²."""
+    return gradient.abs() if dim is None else gradient.norm(dim=dim)
+
+
+def grad_x_input(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """Σ_d g_d · x_d, signed."""
+    return _total(gradient * features, dim)
+
+
+def abs_grad_x_input(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """Σ_d |g_d · x_d|."""
+    return _total((gradient * features).abs(), dim)
+
+
+def auto(gradient: Tensor, features: Tensor, dim: int | None) -> Tensor:
+    """`signed_sum`, or `l2` for the samples in which the signed sum vanishes.
+
+    A LayerNorm subtracts the mean, so a network that normalises its embeddings first (BERT, RoBERTa, GPT-2 and their
+    kin) does not see a constant added to an embedding, and Σ_d g_d is 0 but for rounding: a ranking by it is noise.
+    Where it does not vanish, |Σ_d g_d| is about Σ_d |g_d| / √D; a tenth of that is the border.
+    """
+    signed = signed_sum(gradient, features, dim)
+    if dim is None:
+        return signed
+    border = 0.1 * gradient.abs().flatten(1).sum(1) / gradient.shape[dim] ** 0.5
+    vanishes = signed.abs().flatten(1).sum(1) < border
+    return torch.where(vanishes.view(-1, *[1] * (signed.dim() - 1)), l2(gradient, features, dim), signed)
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "auto": auto,
+    "signed_sum": signed_sum,
+    "abs_sum": abs_sum,
+    "l2": l2,
+    "grad_x_input": grad_x_input,
+    "abs_grad_x_input": abs_grad_x_input,
+}
+
+
+def reduce_scores(
+    gradient: Tensor, features: Tensor, reduction: str | Reduction = "auto", *, dim: int | None = -1
+) -> Tensor:
+    """Reduce a gradient (or any attribution of its shape) to one float32 score per feature.
+
+    Args:
+        gradient: (B, …) with a component axis `dim`: the embedding of a token, the channels of a pixel.
+        features: Shape of `gradient`: the point where it was taken.
+        reduction: A name of `REDUCTIONS`, or a callable (gradient, features, dim) → scores.
+        dim: The component axis, or None where each entry is a feature of its own (a time series' cells).
+
+    Returns:
+        (B, F) float32, the remaining axes flattened in order.
+
+    Raises:
+        ValueError: The name is not one of `REDUCTIONS`.
+    """
+    if isinstance(reduction, str):
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"unknown reduction {reduction!r}: use one of {sorted(REDUCTIONS)} or a callable")
+        reduction = REDUCTIONS[reduction]
+    return reduction(gradient.float(), features.detach().float(), dim).flatten(1)
+
+
+def input_gradient(outputs: Tensor, features: Tensor) -> Tensor:
+    """Differentiate the sum of outputs with respect to features; no parameter's `.grad` is touched.
+
+    The graph is kept, so that the same forward can still be trained on.
+
+    Args:
+        outputs: (B,) the differentiated output of each sample.
+        features: (B, …) a tensor inside the graph of `outputs`.
+
+    Returns:
+        The gradient, shape of `features`, detached.
+
+    Raises:
+        RuntimeError: `features` is not part of the graph of `outputs`.
+    """
+    (gradient,) = torch.autograd.grad(outputs.float().sum(), features, retain_graph=True)
+    return gradient.detach()
+
+
+def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label") -> Tensor:
+    """Pick the output of each sample that is differentiated.
+
+    Args:
+        logits: (B, K).
+        labels: (B,) int64 class indices, (B, K) float 0/1 of a multi-label task, or None.
+        target: `label` (the true class; the sum over the true labels) or `predicted` (the arg max; the sum over the
+            positive logits).
+
+    Returns:
+        (B,) the chosen logits.
+
+    Raises:
+        ValueError: The target is unknown, or is `label` and there are no labels.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"unknown target {target!r}: use one of {TARGETS}")
+    if target == "label" and labels is None:
+        raise ValueError("target 'label' needs labels and the batch has none: pass labels or use target 'predicted'")
+    if labels is not None and labels.is_floating_point():
+        chosen = logits > 0 if target == "predicted" else labels > 0
+        return (logits * chosen).sum(-1)
+    index = logits.argmax(-1) if target == "predicted" or labels is None else labels
+    return logits.gather(1, index[:, None]).squeeze(1)
+
+
+TARGETS = ("label", "predicted")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode for a while, and give every submodule its own flag back, also after an exception.
+
+    Recurrent layers stay in train mode with their dropout at 0: cuDNN refuses their backward in eval mode.
+
+    Args:
+        model: Any module.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    recurrent = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
+    try:
+        model.eval()
+        for layer, _ in recurrent:
+            layer.train()
+            layer.dropout = 0.0
+        yield
+    finally:
+        for layer, dropout in recurrent:
+            layer.dropout = dropout
+        for module, flag in flags:
+            module.training = flag

@@ -1,0 +1,130 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sgt_hf import saliency_guided_loss
+from sgt_hf.loss import bernoulli_kl_divergence, kl_divergence
+from tests import oracle
+
+
+def test_kl_by_hand():
+    # P = (3/4, 1/4), Q = (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2)
+    p, q = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert kl_divergence(p, q).item() == pytest.approx(expected, rel=1e-5)
+    assert kl_divergence(p, p).item() == pytest.approx(0.0, abs=1e-7)
+    # as Bernoullis with σ(ln 3) = 3/4 and σ(0) = 1/2, once per label
+    both = bernoulli_kl_divergence(torch.full((1, 2), math.log(3.0)), torch.zeros(1, 2))
+    assert both.item() == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_bernoulli_kl_agrees_with_torch_distributions():
+    torch.manual_seed(0)
+    p, q = torch.randn(4, 3), torch.randn(4, 3)
+    bernoulli = torch.distributions.Bernoulli
+    expected = torch.distributions.kl_divergence(bernoulli(logits=p), bernoulli(logits=q)).sum(1).mean()
+    assert bernoulli_kl_divergence(p, q).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_loss_by_hand_on_a_linear_model():
+    weight = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    x = torch.tensor([[1.0, 1.0, 1.0, 1.0]], requires_grad=True)
+    loss = saliency_guided_loss(
+        x @ weight.T, x, torch.tensor([0]), lambda drop: x.masked_fill(drop, 0.0) @ weight.T, feature_dim=None
+    )
+    assert loss.drop.tolist() == [[True, True, False, False]]  # gradients 1, 2, 3, 4: the two lowest
+    assert loss.logits.tolist() == [[10.0, 0.0]]
+    assert loss.masked_logits.tolist() == [[7.0, 0.0]]
+    p, q = 1 / (1 + math.exp(-10)), 1 / (1 + math.exp(-7))
+    kl = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    assert loss.ce.item() == pytest.approx(-math.log(p), rel=1e-3)
+    assert loss.kl.item() == pytest.approx(kl, rel=1e-3)
+    assert loss.total.item() == pytest.approx(-math.log(p) + kl, rel=1e-3)
+    assert loss.flipped.item() == 0.0
+
+
+def test_ranking_agrees_with_the_oracle_on_a_network():
+    torch.manual_seed(0)
+    embedding, head = nn.Embedding(20, 5), nn.Sequential(nn.Flatten(), nn.Linear(30, 8), nn.Tanh(), nn.Linear(8, 3))
+    ids, labels = torch.randint(20, (4, 6)), torch.tensor([0, 1, 2, 0])
+    eligible = torch.rand(4, 6) > 0.2
+    features = embedding(ids)
+    loss = saliency_guided_loss(
+        head(features),
+        features,
+        labels,
+        lambda drop: head(embedding(ids.masked_fill(drop, 0))),
+        mask_fraction=0.6,
+        eligible=eligible,
+    )
+    for row in range(4):  # one sample at a time, its own backward
+        single = embedding(ids[[row]]).detach().requires_grad_()
+        head(single)[0, labels[row]].backward()
+        scores = single.grad[0].sum(-1).tolist()
+        assert loss.drop[row].tolist() == oracle.drop_lowest(scores, eligible[row].tolist(), 0.6)
+
+
+def test_gradients_flow_through_both_branches_and_no_grad_is_written_before_backward():
+    torch.manual_seed(0)
+    clean, masked = nn.Linear(4, 3), nn.Linear(4, 3)  # two networks, to tell the branches apart
+    x, y = torch.randn(5, 4, requires_grad=True), torch.randint(3, (5,))
+    loss = saliency_guided_loss(clean(x), x, y, lambda drop: masked(x.masked_fill(drop, 0)), feature_dim=None)
+    assert clean.weight.grad is None
+    assert x.grad is None
+    through_clean, through_masked = torch.autograd.grad(loss.kl, [clean.weight, masked.weight], retain_graph=True)
+    assert through_clean.abs().sum() > 0
+    assert through_masked.abs().sum() > 0
+    loss.total.backward()
+    plain = torch.autograd.grad(functional.cross_entropy(clean(x), y), clean.weight)[0]
+    assert torch.allclose(clean.weight.grad, plain + through_clean, atol=1e-6)
+
+
+def test_given_scores_and_task_loss_are_used():
+    x, y = torch.randn(2, 4, requires_grad=True), torch.tensor([0, 1])
+    model = nn.Linear(4, 2)
+    scores = torch.tensor([[4.0, 3.0, 2.0, 1.0]]).expand(2, 4)
+    loss = saliency_guided_loss(
+        model(x), x, y, lambda drop: model(x * ~drop), scores=scores, task_loss=torch.tensor(7.0), kl_weight=0.0
+    )
+    assert loss.drop.tolist() == [[False, False, True, True]] * 2
+    assert loss.total.item() == 7.0
+
+
+def test_multi_label_has_its_own_terms():
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4, requires_grad=True)
+    y = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    loss = saliency_guided_loss(model(x), x, y, lambda drop: model(x * ~drop), feature_dim=None)
+    assert loss.kl.item() == pytest.approx(bernoulli_kl_divergence(loss.logits, loss.masked_logits).item())
+    assert loss.ce.item() == pytest.approx(functional.binary_cross_entropy_with_logits(model(x), y).item())
+    scores = (y[:, :, None] * model.weight[None]).sum(1)
+    for row in range(2):
+        assert loss.drop[row].tolist() == oracle.drop_lowest(scores[row].tolist(), [True] * 4, 0.5)
+
+
+def test_kl_and_ranking_are_float32_under_bfloat16():
+    torch.manual_seed(0)
+    model, x = nn.Linear(8, 3).bfloat16(), torch.randn(4, 8, dtype=torch.bfloat16, requires_grad=True)
+    loss = saliency_guided_loss(model(x), x, torch.tensor([0, 1, 2, 0]), lambda d: model(x * ~d), feature_dim=None)
+    assert loss.kl.dtype == loss.ce.dtype == torch.float32
+    assert torch.isfinite(loss.total)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kl_weight": -1.0}, "kl_weight must be ≥ 0, got -1.0"),
+        ({"mask_fraction": 1.2}, r"a fraction must lie in \[0, 1\], got 1.2"),
+        ({"eligible": torch.ones(2, 3, dtype=torch.bool)}, r"eligible has shape \(2, 3\) and the scores \(2, 4\)"),
+        ({"labels": None}, "neither labels nor a task_loss"),
+        ({"logits": torch.randn(2, 5, 3)}, r"logits must be \(B, K\)"),
+    ],
+)
+def test_bad_input_is_refused(changes, message):
+    model, x = nn.Linear(4, 2), torch.randn(2, 4, requires_grad=True)
+    arguments = {"logits": model(x), "features": x, "labels": torch.tensor([0, 1]), "feature_dim": None} | changes
+    with pytest.raises(ValueError, match=message):
+        saliency_guided_loss(masked_forward=lambda drop: model(x * ~drop), **arguments)
