@@ -1,0 +1,166 @@
+"""The seam between a model's batch and the loss: bound once, used by the trainer and by the evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..saliency import Reduction, evaluating, input_gradient, reduce_scores, target_outputs
+
+Batch = dict[str, Tensor]
+Masking = str | Callable[[Batch, Tensor], Batch]
+
+
+class Captured:
+    """Holds what one clean forward hands out.
+
+    Attributes:
+        batch: What to give the model.
+        features: (B, …) the ranked tensor in the graph of that forward; None until the forward has run.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.features: Tensor | None = None
+
+    def require(self, adapter: Adapter) -> Tensor:
+        """Return the features, or say that the forward never produced them."""
+        if self.features is None:
+            raise RuntimeError(
+                f"{type(adapter).__name__} found nothing to rank: the forward did not pass through the ranked module. "
+                "Models fed with inputs_embeds are not supported; feed input_ids."
+            )
+        return self.features
+
+
+class Adapter(ABC):
+    """Knows which tensor of a batch is ranked, which features may be masked, and how."""
+
+    main_input: str = "input_ids"
+    feature_dim: int | None = -1
+    extra_columns: tuple[str, ...] = ()
+
+    @abstractmethod
+    def capture(self, model: nn.Module, batch: Batch) -> AbstractContextManager[Captured]:
+        """Record the ranked tensor of the first forward inside the context; hooks are removed on exit.
+
+        Args:
+            model: The model, unwrapped.
+            batch: As it comes from the collator; extra columns are taken out of `Captured.batch`.
+        """
+
+    @abstractmethod
+    def replace(self, model: nn.Module, features: Tensor) -> AbstractContextManager[None]:
+        """Let the first forward inside the context see `features` in place of the ranked tensor."""
+
+    @abstractmethod
+    def eligible(self, batch: Batch) -> Tensor:
+        """Return (B, F) bool, the features that may be masked."""
+
+    @abstractmethod
+    def groups(self, batch: Batch, granularity: str) -> Tensor | None:
+        """Return (B, F) int64 in [0, F), features that share fate, or None where each is its own."""
+
+    @abstractmethod
+    def mask(self, batch: Batch, drop: Tensor, masking: Masking, *, granularity: str = "token") -> Batch:
+        """Return a new batch whose features under `drop` (B, F) are replaced; the given one is not changed."""
+
+    @abstractmethod
+    def check(self, *, masking: Masking, granularity: str) -> None:
+        """Raise ValueError where a setting cannot work with this adapter, naming the ones that do."""
+
+    @abstractmethod
+    def sizes(self, batch: Batch) -> Tensor:
+        """Return (B,) int64, how much work each sample is: a text's tokens."""
+
+    @abstractmethod
+    def stack(self, batches: Sequence[Batch]) -> Batch:
+        """Return one batch of all samples, in order."""
+
+    @abstractmethod
+    def take(self, batch: Batch, rows: Tensor) -> Batch:
+        """Return the samples at `rows` (M,), no wider than the largest of them."""
+
+    @abstractmethod
+    def token_features(self, model: nn.Module, role: str, features: Tensor) -> Tensor:
+        """Return what stands for nothing in the place of `features` (same shape), for an attribution's baseline."""
+
+    def scores(
+        self, model: nn.Module, batch: Batch, labels: Tensor | None, *, target: str, reduction: str | Reduction
+    ) -> Tensor:
+        """Rank by a pass of its own in eval mode: no dropout, no random number drawn, nothing left behind.
+
+        Args:
+            model: The model, unwrapped.
+            batch: Without labels.
+            labels: See `target_outputs`.
+            target: See `target_outputs`.
+            reduction: See `reduce_scores`.
+
+        Returns:
+            (B, F) float32 scores.
+        """
+        with torch.enable_grad(), evaluating(model), self.capture(model, batch) as captured:
+            logits = logits_of(model(**captured.batch))
+            features = captured.require(self)
+            gradient = input_gradient(target_outputs(logits, labels, target), features)
+        return reduce_scores(gradient, features, reduction, dim=self.feature_dim)
+
+    def model_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the batch without the columns that only the adapter reads."""
+        return {name: value for name, value in batch.items() if name not in self.extra_columns}
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """Find the logits in what a model returned: a mapping's `logits`, a tuple's first non-scalar, or the tensor.
+
+    Args:
+        outputs: A ModelOutput, dict, tuple or tensor.
+
+    Returns:
+        (B, K) logits.
+
+    Raises:
+        ValueError: There are none; the message says what was found.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        if "logits" not in outputs:
+            raise ValueError(f"the model returned no 'logits', only {sorted(outputs)}")
+        return outputs["logits"]
+    found = [value for value in outputs if isinstance(value, Tensor) and value.dim() > 1]
+    if not found:
+        raise ValueError(f"the model returned a {type(outputs).__name__} without a tensor of two or more axes")
+    return found[0]
+
+
+@contextmanager
+def first_output_hook(module: nn.Module, use: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Pass the output of the module's first call through `use`, and leave later calls and the module as they are.
+
+    Encoder-decoder models share one embedding; its first call is the encoder's.
+
+    Args:
+        module: The hooked module.
+        use: Its output → what is handed on.
+    """
+    seen = False
+
+    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
+        nonlocal seen
+        if seen:
+            return output
+        seen = True
+        return use(output)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,262 @@
+"""Text: ranks the embedding module's output, masks token ids."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
+from .base import Adapter, Batch, Captured, Masking, first_output_hook
+
+GRANULARITIES = ("token", "word")
+_SPECIAL_ROLES = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class TextAdapter(Adapter):
+    """Adapter of any sequence classifier over `input_ids`: encoder or decoder, single texts or pairs.
+
+    Never masked: padding, special tokens, query tokens (`word_ids` of −1) and tokens marked in a `protected`
+    column. A pair's parts are told apart by `segment_ids`, `token_type_ids` and the special tokens between them.
+
+    Args:
+        tokenizer: Of the model; says which ids are special and what [UNK], [SEP], [MASK] and padding are.
+        embedding: Name of the embedding submodule, for models without `get_input_embeddings`.
+
+    Raises:
+        ValueError: There is no tokenizer.
+    """
+
+    extra_columns = ("word_ids", "segment_ids", "protected", "special_tokens_mask")
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, embedding: str | None = None) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ValueError(
+                "TextAdapter needs the tokenizer, to know special tokens and padding: "
+                f"pass processing_class=tokenizer (got {type(tokenizer).__name__})"
+            )
+        self.tokenizer = tokenizer
+        self.embedding = embedding
+        self.special_ids = _special_ids(tokenizer)
+        vocabulary = torch.arange(len(tokenizer))
+        self._ordinary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(self.special_ids)))]
+        self._device_copies: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @contextmanager
+    def capture(self, model: nn.Module, batch: Batch) -> Iterator[Captured]:
+        """See `Adapter.capture`; frozen embeddings are made to require grad on the way out."""
+        captured = Captured(self.model_inputs(batch))
+
+        def keep(output: Tensor) -> Tensor:
+            captured.features = output if output.requires_grad else output.detach().requires_grad_()
+            return captured.features
+
+        with first_output_hook(self.embedding_module(model), keep):
+            yield captured
+
+    @contextmanager
+    def replace(self, model: nn.Module, features: Tensor) -> Iterator[None]:
+        """See `Adapter.replace`; position and token type embeddings are added as always."""
+        with first_output_hook(self.embedding_module(model), lambda output: features.to(output.dtype)):
+            yield
+
+    def embedding_module(self, model: nn.Module) -> nn.Module:
+        """Return the module whose output is ranked.
+
+        Raises:
+            ValueError: The model has no `get_input_embeddings` and not exactly one `nn.Embedding`.
+        """
+        if self.embedding is not None:
+            return model.get_submodule(self.embedding)
+        getter = getattr(model, "get_input_embeddings", None)  # PreTrainedModel and PeftModel share no class
+        if callable(getter):
+            return cast(nn.Module, getter())
+        found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+        if len(found) != 1:
+            raise ValueError(
+                f"{type(model).__name__} has no get_input_embeddings() and {len(found)} embedding modules "
+                f"{sorted(found)}: name the one to rank, TextAdapter(tokenizer, embedding=...)"
+            )
+        return next(iter(found.values()))
+
+    def eligible(self, batch: Batch) -> Tensor:
+        """Return (B, L) bool: real tokens that are neither special, nor of the query, nor protected."""
+        free = self._real(batch) & ~self._special(batch)
+        if "word_ids" in batch:
+            free = free & (batch["word_ids"] >= 0)
+        if "protected" in batch:
+            free = free & (batch["protected"] == 0)
+        return free
+
+    def groups(self, batch: Batch, granularity: str) -> Tensor | None:
+        """Return (B, L) the word of each token, numbered along the row, or None for single tokens.
+
+        Raises:
+            ValueError: Words are asked for and the batch has no `word_ids`.
+        """
+        if granularity == "token":
+            return None
+        if "word_ids" not in batch:
+            raise ValueError(
+                "granularity 'word' needs a word_ids column, and the batch has "
+                f"{sorted(batch)}: encode with sgt_hf.data.rationales.encode_words and collate with its "
+                "DataCollatorWithWordIds, or use granularity 'token'"
+            )
+        starts = _changes(batch["word_ids"]) | _changes(self._segments(batch)) | (batch["word_ids"] < 0)
+        return starts.long().cumsum(1) - 1
+
+    def mask(self, batch: Batch, drop: Tensor, masking: Masking, *, granularity: str = "token") -> Batch:
+        """See `Adapter.mask`; a callable gets (batch, drop) and returns the new batch."""
+        if not isinstance(masking, str):
+            return masking(dict(batch), drop)
+        columns = self._columns(batch)
+        if masking == "delete":
+            if "position_ids" in columns:
+                raise ValueError("'delete' cannot renumber explicit position_ids: leave them out of the batch")
+            columns.setdefault("attention_mask", self._real(batch).long())
+        return dict(batch) | STRATEGIES[masking](columns, drop, self._facts(batch, granularity))
+
+    def check(self, *, masking: Masking, granularity: str) -> None:
+        """See `Adapter.check`."""
+        if granularity not in GRANULARITIES:
+            raise ValueError(f"unknown granularity {granularity!r} for text: use one of {GRANULARITIES}")
+        if not isinstance(masking, str):
+            return
+        if masking not in STRATEGIES:
+            raise ValueError(f"unknown masking {masking!r} for text: use one of {sorted(STRATEGIES)} or a callable")
+        possible = self.maskings()
+        if masking not in possible:
+            name = self.tokenizer.name_or_path or type(self.tokenizer).__name__
+            raise ValueError(f"tokenizer {name!r} has no {masking} token: masking can be one of {possible}")
+
+    def maskings(self) -> list[str]:
+        """Return the names of the strategies that this tokenizer has the tokens for."""
+        missing = {role for role in NEEDS_TOKEN if _token_id(self.tokenizer, role) is None}
+        if self.tokenizer.unk_token_id in self.special_ids:  # GPT-2's [UNK] is its end of text, and often its padding
+            missing.add("unk")
+        return sorted(set(STRATEGIES) - missing)
+
+    def sizes(self, batch: Batch) -> Tensor:
+        """Return (B,) the tokens of each text, padding not counted."""
+        return self._real(batch).sum(1)
+
+    def stack(self, batches: Sequence[Batch]) -> Batch:
+        """Return one batch of all texts, padded to the longest."""
+        width = max(batch["input_ids"].shape[1] for batch in batches)
+        padded = [pad_to(self._columns(batch), width, fills=self.fills, pad_left=self._pads_left) for batch in batches]
+        return {name: torch.cat([columns[name] for columns in padded]) for name in padded[0]}
+
+    def take(self, batch: Batch, rows: Tensor) -> Batch:
+        """Return the texts at `rows`, cut to the longest of them."""
+        chosen = {name: column[rows] for name, column in batch.items()}
+        width = max(int(self.sizes(chosen).max()), 1)
+        part = slice(-width, None) if self._pads_left else slice(width)
+        return {name: column[:, part] for name, column in chosen.items()}
+
+    def token_features(self, model: nn.Module, role: str, features: Tensor) -> Tensor:
+        """Embed one special token, as an attribution's baseline.
+
+        Args:
+            model: The model.
+            role: `pad`, `mask`, `unk` or `sep`.
+            features: (B, L, D) whose shape and dtype are taken.
+
+        Returns:
+            (B, L, D), the same vector everywhere.
+
+        Raises:
+            ValueError: The tokenizer has no such token.
+        """
+        index = _token_id(self.tokenizer, role)
+        if index is None:
+            raise ValueError(f"the tokenizer has no {role} token to make a baseline of: use baseline 'zero'")
+        vector = self.embedding_module(model)(torch.tensor([index], device=features.device))
+        return vector.detach().to(features.dtype).expand_as(features)
+
+    def _real(self, batch: Batch) -> Tensor:
+        if "attention_mask" in batch:
+            return batch["attention_mask"].bool()
+        pad = self.tokenizer.pad_token_id
+        ids = batch["input_ids"]
+        return torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad
+
+    def _special(self, batch: Batch) -> Tensor:
+        if "special_tokens_mask" in batch:
+            return batch["special_tokens_mask"].bool()
+        return torch.isin(batch["input_ids"], self._on(batch["input_ids"].device)[0])
+
+    def _segments(self, batch: Batch) -> Tensor:
+        """(B, L) a number that grows at every special token and wherever a segment column changes."""
+        starts = self._special(batch)
+        for name in ("segment_ids", "token_type_ids"):
+            if name in batch:
+                starts = starts | _changes(batch[name])
+        return starts.long().cumsum(1)
+
+    @property
+    def fills(self) -> dict[str, int]:
+        """What padding holds in each token column; 0 in those not named."""
+        return defaultdict(int, FILLS | {"input_ids": _token_id(self.tokenizer, "pad") or 0})
+
+    @property
+    def _pads_left(self) -> bool:
+        return self.tokenizer.padding_side == "left"
+
+    @staticmethod
+    def _columns(batch: Batch) -> Batch:
+        """The batch's token columns, (B, L) each."""
+        shape = batch["input_ids"].shape
+        return {name: column for name, column in batch.items() if column.shape == shape and name != "labels"}
+
+    def _facts(self, batch: Batch, granularity: str) -> TokenFacts:
+        ids, real, groups = batch["input_ids"], self._real(batch), self.groups(batch, granularity)
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        roles = {role: _token_id(self.tokenizer, role) for role in NEEDS_TOKEN}
+        known = {role: index for role, index in roles.items() if index is not None}
+        return TokenFacts(
+            real=real,
+            source=real & ~self._special(batch),
+            segments=self._segments(batch),
+            groups=positions if groups is None else groups,
+            ordinary=self._on(ids.device)[1],
+            token_ids=known,
+            fills=self.fills,
+            pad_left=self._pads_left,
+        )
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The special ids and the ordinary ones, copied to a device once."""
+        if device not in self._device_copies:
+            special = torch.tensor(sorted(self.special_ids), device=device)
+            self._device_copies[device] = (special, self._ordinary.to(device))
+        return self._device_copies[device]
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that carry structure. [UNK] stands for a word of the text, unless the same id has another role."""
+    ids = set(tokenizer.all_special_ids)
+    structural = {tokenizer.convert_tokens_to_ids(token) for token in _structural_tokens(tokenizer)}
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in structural:
+        ids.discard(tokenizer.unk_token_id)
+    return ids
+
+
+def _structural_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    roles = tokenizer.special_tokens_map
+    return [str(roles[role]) for role in _SPECIAL_ROLES if role in roles]
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, role: str) -> int | None:
+    index = getattr(tokenizer, f"{role}_token_id")
+    return None if index is None else int(index)
+
+
+def _changes(values: Tensor) -> Tensor:
+    """(B, L) bool, True where a value differs from the one to its left, and at the first."""
+    first = torch.ones_like(values[:, :1], dtype=torch.bool)
+    return torch.cat([first, values[:, 1:] != values[:, :-1]], dim=1)
