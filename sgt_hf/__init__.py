@@ -1,0 +1,23 @@
+"""Saliency guided training for Hugging Face: classifiers whose gradient explanations are faithful."""
+
+from .adapters import TextAdapter
+from .data.eraser import load_eraser
+from .faithfulness import evaluate_faithfulness
+from .faithfulness_report import FaithfulnessReport
+from .loss import saliency_guided_loss
+from .models import BiLstmConfig, BiLstmForSequenceClassification
+from .trainer import SaliencyGuidedTrainer
+from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
+
+__all__ = [
+    "BiLstmConfig",
+    "BiLstmForSequenceClassification",
+    "FaithfulnessReport",
+    "SaliencyGuidedArguments",
+    "SaliencyGuidedTrainer",
+    "SaliencyGuidedTrainingArguments",
+    "TextAdapter",
+    "evaluate_faithfulness",
+    "load_eraser",
+    "saliency_guided_loss",
+]

@@ -1,0 +1,102 @@
+"""The knobs of saliency guided training: one home for every setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from .saliency import REDUCTIONS, TARGETS
+
+RANKINGS = ("shared", "separate")
+
+
+@dataclass
+class SaliencyGuidedArguments:
+    """The knobs, usable from `HfArgumentParser` on their own or with `TrainingArguments`.
+
+    Names of maskings and granularities belong to the adapter, which checks them when the trainer is built.
+    """
+
+    sgt_mask_fraction: float = field(
+        default=0.5, metadata={"help": "k: share of each sample's eligible features to mask, in [0, 1]."}
+    )
+    sgt_kl_weight: float = field(
+        default=1.0, metadata={"help": "λ ≥ 0: weight of KL(f(X) ‖ f(X̃)). 0 trains exactly like Trainer."}
+    )
+    sgt_masking: str = field(
+        default="previous_salient",
+        metadata={"help": "What replaces a dropped token: previous_salient, unk, sep, mask, random or delete."},
+    )
+    sgt_reduction: str = field(
+        default="auto",
+        metadata={
+            "help": "How a token's gradient becomes a score: " + ", ".join(REDUCTIONS) + ". auto is the paper's "
+            "signed_sum, and l2 in networks that normalise their embeddings, where the signed sum is zero."
+        },
+    )
+    sgt_target: str = field(default="label", metadata={"help": "Which logit is differentiated: label or predicted."})
+    sgt_ranking: str = field(
+        default="shared",
+        metadata={"help": "shared: rank on the clean forward's own graph; separate: an extra pass in eval mode."},
+    )
+    sgt_granularity: str = field(
+        default="token", metadata={"help": "token, or word: all sub-tokens of a word share fate (needs word_ids)."}
+    )
+    sgt_warmup_ratio: float = field(
+        default=0.0, metadata={"help": "Share of all steps in [0, 1) over which λ grows linearly from 0."}
+    )
+    sgt_every_n_steps: int = field(
+        default=1, metadata={"help": "Guide every n-th optimizer step; the others train plainly."}
+    )
+
+    def __post_init__(self) -> None:
+        """Validate every knob.
+
+        Raises:
+            ValueError: A knob is outside its range; the message names it, its value and the range.
+        """
+        _require("sgt_mask_fraction", self.sgt_mask_fraction, 0 <= self.sgt_mask_fraction <= 1, "in [0, 1]")
+        _require("sgt_kl_weight", self.sgt_kl_weight, 0 <= self.sgt_kl_weight < float("inf"), "≥ 0")
+        _require("sgt_reduction", self.sgt_reduction, self.sgt_reduction in REDUCTIONS, f"one of {list(REDUCTIONS)}")
+        _require("sgt_target", self.sgt_target, self.sgt_target in TARGETS, f"one of {list(TARGETS)}")
+        _require("sgt_ranking", self.sgt_ranking, self.sgt_ranking in RANKINGS, f"one of {list(RANKINGS)}")
+        _require("sgt_warmup_ratio", self.sgt_warmup_ratio, 0 <= self.sgt_warmup_ratio < 1, "in [0, 1)")
+        _require("sgt_every_n_steps", self.sgt_every_n_steps, self.sgt_every_n_steps >= 1, "an integer ≥ 1")
+
+    def kl_weight_at(self, step: int, max_steps: int) -> float:
+        """Return λ at an optimizer step: 0 on the steps left out, growing linearly over the warm-up.
+
+        Args:
+            step: Optimizer steps done so far, from 0.
+            max_steps: Optimizer steps of the whole training.
+        """
+        if step % self.sgt_every_n_steps:
+            return 0.0
+        warmup = self.sgt_warmup_ratio * max_steps
+        return self.sgt_kl_weight * (min(1.0, step / warmup) if warmup > 0 else 1.0)
+
+
+@dataclass
+class SaliencyGuidedTrainingArguments(SaliencyGuidedArguments, TrainingArguments):
+    """`TrainingArguments` with the knobs of saliency guided training (`sgt_…`)."""
+
+    def __post_init__(self) -> None:
+        """Validate the knobs, then everything that `TrainingArguments` validates."""
+        SaliencyGuidedArguments.__post_init__(self)
+        TrainingArguments.__post_init__(self)
+
+
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def knobs_of(args: TrainingArguments) -> SaliencyGuidedArguments:
+    """Return the knobs that come with training arguments; plain `TrainingArguments` take the defaults.
+
+    Args:
+        args: What the trainer was given.
+    """
+    return args if isinstance(args, SaliencyGuidedArguments) else SaliencyGuidedArguments()

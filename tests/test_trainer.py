@@ -1,0 +1,273 @@
+import pytest
+import torch
+from torch import nn
+from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+
+from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments, TextAdapter, saliency_guided_loss
+from tests.tiny import make_model, make_rows, make_tokenizer
+
+# newer transformers renamed the setting and warns of the old name
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if name in TrainingArguments.__dataclass_fields__
+)
+
+
+def arguments(tmp_path, kind=SaliencyGuidedTrainingArguments, **changes):
+    settings = {
+        "output_dir": str(tmp_path),
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 2,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 2,
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "optim": "sgd",
+    }
+    return kind(**settings | changes)
+
+
+def trained(tmp_path, trainer=SaliencyGuidedTrainer, *, family="bert", rows=None, dropout=0.0, model=None, **changes):
+    """Train and return the trainer."""
+    tokenizer = make_tokenizer(family)
+    kind = changes.pop("kind", SaliencyGuidedTrainingArguments)
+    extra = {name: changes.pop(name) for name in ("compute_loss_func", "callbacks", "data_collator") if name in changes}
+    result = trainer(
+        model=make_model(family, dropout=dropout) if model is None else model,
+        args=arguments(tmp_path, kind, **changes),
+        train_dataset=make_rows(tokenizer) if rows is None else rows,
+        eval_dataset=make_rows(tokenizer, seed=1),
+        processing_class=tokenizer,
+        **extra,
+    )
+    result.train()
+    return result
+
+
+def weights(trainer):
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+def losses(trainer, name="loss"):
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_kl_weight_zero_equals_trainer_bit_for_bit(tmp_path, family):
+    plain = trained(tmp_path, Trainer, family=family, kind=TrainingArguments, dropout=0.1)
+    guided = trained(tmp_path, family=family, dropout=0.1, sgt_kl_weight=0.0)
+    assert torch.equal(weights(plain), weights(guided))
+    assert losses(plain) == losses(guided)
+
+
+def test_guidance_changes_the_weights_and_plain_arguments_take_the_default_knobs(tmp_path):
+    plain = trained(tmp_path, Trainer, kind=TrainingArguments)
+    default = trained(tmp_path, kind=TrainingArguments)
+    explicit = trained(tmp_path, sgt_mask_fraction=0.5, sgt_kl_weight=1.0)
+    assert not torch.equal(weights(plain), weights(default))
+    assert torch.equal(weights(default), weights(explicit))
+
+
+@pytest.mark.parametrize("ranking", ["shared", "separate"])
+def test_one_step_is_the_pure_loss(tmp_path, ranking):
+    tokenizer, model = make_tokenizer(), make_model()
+    rows = make_rows(tokenizer, count=4)
+    adapter, reference = TextAdapter(tokenizer), make_model()
+    batch = dict(DataCollatorWithPadding(tokenizer)(list(rows)))
+    with adapter.capture(reference, batch) as captured:
+        logits = reference(**captured.batch).logits
+    inputs = {name: column for name, column in batch.items() if name != "labels"}
+
+    def masked_forward(drop):
+        return reference(**adapter.mask(inputs, drop, "previous_salient")).logits
+
+    loss = saliency_guided_loss(
+        logits, captured.features, batch["labels"], masked_forward, eligible=adapter.eligible(batch)
+    )
+    loss.total.backward()
+    trainer = trained(
+        tmp_path, model=model, rows=rows, max_steps=1, logging_steps=1, max_grad_norm=0.0, sgt_ranking=ranking
+    )
+    assert losses(trainer) == [pytest.approx(loss.total.item(), rel=1e-5)]
+    assert losses(trainer, "sgt_ce") == [pytest.approx(loss.ce.item(), rel=1e-5)]
+    assert losses(trainer, "sgt_kl") == [pytest.approx(loss.kl.item(), rel=1e-3)]
+    assert losses(trainer, "sgt_flipped") == [pytest.approx(loss.flipped.item())]
+    stepped = torch.cat([(p - 1e-2 * p.grad).detach().flatten() for p in reference.parameters()])
+    assert torch.allclose(weights(trainer), stepped, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("masking", ["previous_salient", "delete", "callable"])
+def test_accumulation_equals_the_big_batch(tmp_path, family, masking):
+    """Batch 8 equals 2 × 4 in weights and logs, the last step of an epoch being 5 rows (2, 2, 1) or 5 at once."""
+    tokenizer = make_tokenizer(family)
+    rows = make_rows(tokenizer, count=13)
+    if masking == "callable":
+
+        def masking(batch, drop):
+            return batch | {"input_ids": batch["input_ids"].masked_fill(drop, 7)}
+
+    shared = {"family": family, "rows": rows, "sgt_masking": masking, "logging_steps": 1}
+    big = trained(tmp_path, per_device_train_batch_size=8, **shared)
+    small = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **shared)
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+    for name in ("loss", "sgt_ce", "sgt_kl", "sgt_flipped"):
+        assert losses(big, name) == pytest.approx(losses(small, name), abs=2e-4), name
+
+
+def test_accumulation_of_plain_training_is_right_too(tmp_path):
+    """Where `Trainer` itself multiplies the loss by the accumulation steps (transformers issue 47688)."""
+    big = trained(tmp_path, per_device_train_batch_size=8, sgt_kl_weight=0.0)
+    small = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, sgt_kl_weight=0.0)
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+
+
+def test_accumulation_with_a_loss_function_of_the_users(tmp_path):
+    def weighted(outputs, labels, num_items_in_batch=None):
+        total = nn.functional.cross_entropy(outputs["logits"], labels, weight=torch.tensor([1.0, 3.0]), reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    big = trained(tmp_path, per_device_train_batch_size=8, compute_loss_func=weighted)
+    small = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, compute_loss_func=weighted)
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+    assert not torch.allclose(weights(big), weights(trained(tmp_path, per_device_train_batch_size=8)), atol=1e-5)
+
+
+def test_evaluate_and_predict_report_the_plain_loss(tmp_path):
+    guided = trained(tmp_path, dropout=0.3)
+    plain = Trainer(
+        model=guided.model,
+        args=arguments(tmp_path, TrainingArguments),
+        eval_dataset=guided.eval_dataset,
+        processing_class=guided.processing_class,
+    )
+    assert guided.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-6)
+    assert (guided.predict(guided.eval_dataset).predictions == plain.predict(guided.eval_dataset).predictions).all()
+
+
+def test_every_n_steps_and_warmup_leave_steps_plain(tmp_path):
+    every = trained(tmp_path, sgt_every_n_steps=2, logging_steps=1)
+    assert [("sgt_kl" in entry) for entry in every.state.log_history if "loss" in entry] == [True, False] * 4
+    warm = trained(tmp_path, sgt_warmup_ratio=0.5, logging_steps=1)
+    first = next(entry for entry in warm.state.log_history if "loss" in entry)
+    assert "sgt_kl" not in first  # λ is 0 at the first step
+
+
+def test_word_granularity_reaches_the_batch(tmp_path):
+    tokenizer = make_tokenizer()
+    rows = make_rows(tokenizer)
+    rows = rows.add_column("word_ids", [[-1, *range(len(row["input_ids"]) - 2), -1] for row in rows])
+    by_word = trained(tmp_path, rows=rows, sgt_granularity="word")
+    by_token = trained(tmp_path, rows=rows, sgt_granularity="token")
+    assert torch.equal(weights(by_word), weights(by_token))  # here every word is one token
+    with pytest.raises(ValueError, match="granularity 'word' needs a word_ids column"):
+        trained(tmp_path, sgt_granularity="word")
+
+
+class Snapshot(TrainerCallback):
+    """Counts the forward hooks that are left on the model at the end of every step."""
+
+    def __init__(self):
+        self.hooks = []
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.hooks.append(sum(len(module._forward_hooks) for module in model.modules()))
+
+
+def test_nothing_of_the_model_is_left_changed_also_after_an_exception(tmp_path):
+    snapshot = Snapshot()
+    trained(tmp_path, callbacks=[snapshot])
+    assert set(snapshot.hooks) == {0}
+    model = make_model()
+    model.dropout.eval()
+
+    def broken(batch, drop):
+        raise RuntimeError("masking failed")
+
+    trainer = SaliencyGuidedTrainer(
+        model=model,
+        args=arguments(tmp_path, sgt_masking=broken, sgt_ranking="separate"),
+        train_dataset=make_rows(make_tokenizer()),
+        processing_class=make_tokenizer(),
+    )
+    frozen = model.get_input_embeddings().weight.requires_grad_(False)
+    model.train()
+    model.dropout.eval()
+    batch = dict(DataCollatorWithPadding(make_tokenizer())(list(trainer.train_dataset)[:4]))
+    flags = [module.training for module in model.modules()]
+    with pytest.raises(RuntimeError, match="masking failed"):
+        trainer.compute_loss(model, batch)
+    assert [module.training for module in model.modules()] == flags
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not frozen.requires_grad
+
+
+def test_random_masking_repeats_with_the_seed(tmp_path):
+    first, again = trained(tmp_path, sgt_masking="random"), trained(tmp_path, sgt_masking="random")
+    other = trained(tmp_path, sgt_masking="random", seed=1)
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_multi_label_trains(tmp_path):
+    tokenizer = make_tokenizer()
+    rows = make_rows(tokenizer)
+    rows = rows.remove_columns("labels").add_column("labels", [[1.0, 0.0, float(i % 2)] for i in range(len(rows))])
+    model = make_model(num_labels=3, problem_type="multi_label_classification")
+    assert all(value > -1e-6 for value in losses(trained(tmp_path, rows=rows, model=model), "sgt_kl"))
+
+
+def test_the_tokenizer_is_taken_from_the_collator(tmp_path):
+    tokenizer = make_tokenizer()
+    rows = make_rows(tokenizer)
+    trainer = SaliencyGuidedTrainer(
+        model=make_model(),
+        args=arguments(tmp_path),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        train_dataset=rows.add_column("word_ids", [[0] for _ in rows]),  # a column that this collator cannot pad
+    )
+    trainer.train()
+    assert trainer.adapter.tokenizer is tokenizer
+
+
+def test_faithfulness_from_the_trainer(tmp_path):
+    trainer = trained(tmp_path, sgt_masking="delete")
+    report = trainer.evaluate_faithfulness(methods=["gradient"], progress=False)
+    assert report.methods == ("gradient", "random")
+    assert len(report.full) == 16
+    assert "trained with the same operator (delete)" in str(report)
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match="there is no data to evaluate on: pass test_dataset"):
+        trainer.evaluate_faithfulness()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ({"num_labels": 1}, {}, "this is a regression .*use transformers.Trainer, or set num_labels ≥ 2"),
+        ({"problem_type": "regression"}, {}, "this is a regression"),
+        ({}, {"sgt_masking": "blank"}, "unknown masking 'blank'"),
+        ({}, {"sgt_granularity": "sentence"}, "unknown granularity 'sentence'"),
+        (
+            {},
+            {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
+            "does not support reentrant gradient checkpointing: set gradient_checkpointing_kwargs",
+        ),
+        ({}, {"torch_compile": True}, "hook does not survive compilation: set sgt_ranking='separate'"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_construction(tmp_path, model, changes, message):
+    with pytest.raises(ValueError, match=message):
+        SaliencyGuidedTrainer(
+            model=make_model(**model), args=arguments(tmp_path, **changes), processing_class=make_tokenizer()
+        )
+
+
+def test_gradient_checkpointing_without_reentrance_changes_nothing(tmp_path):
+    plain = trained(tmp_path)
+    checkpointed = trained(tmp_path, **{CHECKPOINTING: True})
+    assert torch.allclose(weights(plain), weights(checkpointed), atol=1e-6)

@@ -1,0 +1,43 @@
+import pytest
+from transformers import HfArgumentParser, TrainingArguments
+
+from sgt_hf import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
+from sgt_hf.training_args import knobs_of
+
+
+def test_defaults_are_those_of_the_documentation(tmp_path):
+    knobs = knobs_of(TrainingArguments(output_dir=str(tmp_path)))
+    assert (knobs.sgt_mask_fraction, knobs.sgt_kl_weight, knobs.sgt_masking) == (0.5, 1.0, "previous_salient")
+    assert (knobs.sgt_reduction, knobs.sgt_target, knobs.sgt_ranking) == ("auto", "label", "shared")
+    assert (knobs.sgt_granularity, knobs.sgt_warmup_ratio, knobs.sgt_every_n_steps) == ("token", 0.0, 1)
+
+
+def test_the_parser_of_transformers_reads_the_knobs(tmp_path):
+    command = ["--output_dir", str(tmp_path), "--sgt_mask_fraction", "0.6", "--sgt-masking", "delete", "--seed", "3"]
+    (args,) = HfArgumentParser(SaliencyGuidedTrainingArguments).parse_args_into_dataclasses(command)
+    assert (args.sgt_mask_fraction, args.sgt_masking, args.seed) == (0.6, "delete", 3)
+    assert knobs_of(args) is args
+
+
+def test_kl_weight_over_the_steps():
+    knobs = SaliencyGuidedArguments(sgt_kl_weight=2.0, sgt_warmup_ratio=0.5, sgt_every_n_steps=2)
+    # 8 steps, warm-up over 4: 0, –, 1/2·2, –, 2, –, 2, –
+    assert [knobs.kl_weight_at(step, 8) for step in range(8)] == [0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"sgt_mask_fraction": 1.1}, r"sgt_mask_fraction must be in \[0, 1\], got 1.1"),
+        ({"sgt_kl_weight": -0.1}, "sgt_kl_weight must be ≥ 0, got -0.1"),
+        ({"sgt_kl_weight": float("nan")}, "sgt_kl_weight must be ≥ 0, got nan"),
+        ({"sgt_reduction": "mean"}, "sgt_reduction must be one of .*signed_sum.*, got 'mean'"),
+        ({"sgt_target": "gold"}, r"sgt_target must be one of \['label', 'predicted'\], got 'gold'"),
+        ({"sgt_ranking": "twice"}, r"sgt_ranking must be one of \['shared', 'separate'\], got 'twice'"),
+        ({"sgt_warmup_ratio": 1.0}, r"sgt_warmup_ratio must be in \[0, 1\), got 1.0"),
+        ({"sgt_every_n_steps": 0}, "sgt_every_n_steps must be an integer ≥ 1, got 0"),
+    ],
+)
+def test_a_knob_outside_its_range_is_refused(knob, message):
+    with pytest.raises(ValueError, match=message):
+        SaliencyGuidedArguments(**knob)
