@@ -1,0 +1,170 @@
+"""What the documents show must run: their Python blocks, and the commands they name."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = REPOSITORY / "README.md"
+GUIDES = sorted((REPOSITORY / "docs").rglob("*.md"))
+DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *GUIDES]
+
+_PYTHON_BLOCK = re.compile(
+    r"(?:^<!--[ ]*not[ ]run(?P<reason>.*?)-->\s*?\n+)?^```python[^\n]*\n(?P<code>.*?)^```[ ]*$", re.M | re.S
+)
+_SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)[^\n]*\n(.*?)^```[ ]*$", re.M | re.S)
+_ANY_BLOCK = re.compile(r"^```.*?^```[ ]*$", re.M | re.S)
+_INLINE_CODE = re.compile(r"`([^`\n]+)`")
+
+
+class Block(NamedTuple):
+    """A Python block: where it starts, what it says, and why it is not run if it is not."""
+
+    line: int
+    code: str
+    reason: str | None
+
+
+def python_blocks(text: str) -> list[Block]:
+    """The ```python blocks; `<!-- not run: reason -->` on the line above one excuses it."""
+    return [
+        Block(
+            line=text.count("\n", 0, match.start("code")) + 1,
+            code=match["code"],
+            reason=None if match["reason"] is None else match["reason"].strip(" :\n"),
+        )
+        for match in _PYTHON_BLOCK.finditer(text)
+    ]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Each shell command of a document as its words, from shell blocks and from inline code."""
+    lines = [
+        line.strip().removeprefix("$ ")
+        for block in _SHELL_BLOCK.findall(text)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    lines += _INLINE_CODE.findall(_ANY_BLOCK.sub("", text))
+    relevant = [line for line in lines if re.search(r"\bmake |benchmarks/", line)]
+    return [command for line in relevant for command in split_commands(line)]
+
+
+def split_commands(line: str) -> list[list[str]]:
+    """A shell line's commands, parted at `&&`, `;` and the like outside of quotes; comments dropped."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if word and set(word) <= set("&|;"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words]
+
+
+def make_targets(text: str) -> set[str]:
+    """The targets of each `make …` (variable assignments and options are not targets)."""
+    return {
+        word
+        for words in commands(text)
+        if words[0] == "make"
+        for word in words[1:]
+        if "=" not in word and not word.startswith("-")
+    }
+
+
+def benchmark_flags(text: str) -> dict[str, set[str]]:
+    """For each benchmark script that is named in a command, the long options it is called with."""
+    flags: dict[str, set[str]] = {}
+    for words in commands(text):
+        for position, word in enumerate(words):
+            if re.fullmatch(r"(\./)?benchmarks/\w+\.py", word):
+                named = {rest.partition("=")[0] for rest in words[position + 1 :] if rest.startswith("--")}
+                flags.setdefault(word.removeprefix("./"), set()).update(named)
+    return flags
+
+
+@functools.cache
+def options(script: str) -> frozenset[str]:
+    """The long options that a script's --help knows."""
+    command = [sys.executable, script, "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{script} --help failed:\n{done.stderr}"
+    return frozenset(re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", done.stdout))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def test_readme_is_there():
+    assert README.is_file()
+
+
+@pytest.mark.parametrize("path", [README, *GUIDES], ids=named)
+def test_python_blocks_run(path, tmp_path, monkeypatch):
+    blocks = python_blocks(path.read_text(encoding="utf-8"))
+    assert all(block.reason != "" for block in blocks), f"{path.name}: `not run` without a reason"
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for block in blocks:
+        if block.reason is None:
+            padded = "\n" * (block.line - 1) + block.code  # so that a traceback tells the document's line
+            exec(compile(padded, str(path), "exec"), namespace)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_make_targets_exist(path):
+    known = set(re.findall(r"^([\w-]+):(?!=)", (REPOSITORY / "Makefile").read_text(), re.M))
+    assert make_targets(path.read_text(encoding="utf-8")) - known == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_benchmark_commands_exist(path):
+    for script, flags in benchmark_flags(path.read_text(encoding="utf-8")).items():
+        assert (REPOSITORY / script).is_file(), f"{path.name} names {script}"
+        assert flags - options(script) == set(), f"{path.name}: unknown to {script} --help"
+
+
+SAMPLE = """
+Then `make demo` or `python benchmarks/cost.py --steps=3`; a test is easy to make here.
+
+```python
+x = 1
+```
+
+<!-- not run: needs the Hub -->
+```python
+push()
+```
+<!-- not run -->
+
+```python
+secret()
+```
+
+```bash
+cd repo && make test MARKERS="" -j2; make clean  # make nothing
+$ python benchmarks/eraser.py --dataset movies \\
+    --seeds 0 1 --name "a; make b" | tee log
+```
+"""
+
+
+def test_what_is_read_from_a_document():
+    assert python_blocks(SAMPLE) == [
+        Block(5, "x = 1\n", None),
+        Block(10, "push()\n", "needs the Hub"),
+        Block(15, "secret()\n", ""),
+    ]
+    assert make_targets(SAMPLE) == {"clean", "demo", "test"}
+    assert benchmark_flags(SAMPLE) == {
+        "benchmarks/cost.py": {"--steps"},
+        "benchmarks/eraser.py": {"--dataset", "--name", "--seeds"},
+    }
