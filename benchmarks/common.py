@@ -1,0 +1,100 @@
+"""What every benchmark does alike: one JSON per finished cell, written atomically; resuming; tables."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a number."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def machine() -> dict[str, Any]:
+    """Return what the timings were taken on."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"device": device, "cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, whenever the process dies.
+
+    Args:
+        path: Target; its folder is made.
+        text: Content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:
+    """Name a cell's file after what decides its content, so that another setting is another file.
+
+    Args:
+        folder: Of the results.
+        name: Readable part.
+        settings: JSON-able arguments of the cell.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    return folder / f"{name}-{digest}.json"
+
+
+def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a finished cell from its file, or compute and write it.
+
+    Args:
+        path: The cell's file.
+        settings: Its arguments, kept in the file.
+        compute: The work; returns JSON-able results.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ValueError: The file is there and is no whole cell of these settings.
+    """
+    if not path.exists():
+        cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
+        write_atomically(path, json.dumps(cell, allow_nan=False))
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        matches = cell["settings"] == json.loads(json.dumps(settings))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no cell of this benchmark: remove it and run again") from error
+    if not matches:
+        raise ValueError(f"{path} was written with other settings: remove it and run again")
+    return cell
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table that reads well as text and as Markdown.
+
+    Args:
+        header: Column names.
+        rows: Cells as text.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in [header, *rows]]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,171 @@
+"""Saliency guided training against plain training on ERASER: accuracy, comprehensiveness, sufficiency.
+
+Each cell (data set, model, arm, seed) trains from the same initial weights in the same data order, picks its epoch on
+validation, is measured on test, and leaves one JSON. Run again after an interruption, finished cells are skipped.
+
+    python benchmarks/eraser.py                                          # the bundled planted corpus, 3 seeds
+    python benchmarks/eraser.py --dataset movies --data-dir ../shared/data/eraser \
+        --embeddings ../shared/data/glove/union.glove.6B.50d.txt --seeds 0 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+from tqdm.auto import tqdm
+from transformers import HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+from benchmarks.common import cell_path, run_cell, write_atomically
+from benchmarks.eraser_cell import ARMS, Cell, run
+from benchmarks.eraser_tables import dataset_table
+from sgt_hf import SaliencyGuidedArguments, load_eraser
+from sgt_hf.faithfulness import METHODS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is right for one data set: k is the paper's (Table 5), epochs and tokens those of the BiLSTM."""
+
+    mask_fraction: float = 0.5
+    epochs: int = 8
+    max_length: int = 400
+
+
+RECIPES = {
+    "planted": Recipe(0.5, 8, 256),
+    "movies": Recipe(0.6, 12, 600),
+    "fever": Recipe(0.8, 8, 400),
+    "esnli": Recipe(0.7, 8, 128),
+}
+FINE_TUNING_EPOCHS = 3
+BILSTM_LEARNING_RATE, FINE_TUNING_LEARNING_RATE = 2e-3, 5e-5
+
+
+@dataclass
+class EraserArguments:
+    """What to run."""
+
+    dataset: list[str] = field(
+        default_factory=lambda: ["planted"],
+        metadata={"help": "planted, movies, fever, esnli, or a folder in ERASER's layout."},
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Folder that holds the data sets; see load_eraser."})
+    embeddings: str | None = field(
+        default=None, metadata={"help": "GloVe text file or torchtext .pt cache, for the BiLSTM; random without."}
+    )
+    model: str = field(
+        default="bilstm", metadata={"help": "bilstm, or hub id or folder for AutoModelForSequenceClassification."}
+    )
+    arms: list[str] = field(
+        default_factory=lambda: list(ARMS), metadata={"help": "plain, guided; differences are taken to the first."}
+    )
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training per seed and arm."})
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS), metadata={"help": "Saliency methods; random is always added."}
+    )
+    output_dir: str = field(default="runs/eraser", metadata={"help": "Where cells and the table go."})
+    epochs: int | None = field(default=None, metadata={"help": "By default 8 to 12 for the BiLSTM, 3 otherwise."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens per text; by default per data set."})
+    batch_size: int = field(default=16, metadata={"help": "Texts per training step."})
+    learning_rate: float | None = field(default=None, metadata={"help": "By default 2e-3 for the BiLSTM, else 5e-5."})
+    hidden_size: int = field(default=96, metadata={"help": "Of the BiLSTM, a side."})
+    limit: int | None = field(default=None, metadata={"help": "At most this many texts a split, drawn at random."})
+    operator: str = field(default="delete", metadata={"help": "How words are removed: delete, unk or mask."})
+    convention: str = field(default="eraser", metadata={"help": "AOPC aggregate: eraser, paper or unirex."})
+    ig_steps: int = field(default=20, metadata={"help": "Steps of integrated gradients."})
+    smooth_grad_samples: int = field(default=25, metadata={"help": "Noisy copies of SmoothGrad."})
+    random_draws: int = field(default=10, metadata={"help": "Random rankings per text."})
+
+    def __post_init__(self) -> None:
+        """Refuse arms that do not exist."""
+        unknown = sorted(set(self.arms) - set(ARMS))
+        if unknown:
+            raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
+
+
+@dataclass
+class EraserKnobs(SaliencyGuidedArguments):
+    """The knobs of the guided arm, with the data set's k unless one is given."""
+
+    sgt_mask_fraction: float | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "k in [0, 1]; by default the paper's for the data set, or 0.5."}
+    )
+
+    def __post_init__(self) -> None:
+        """Leave the checks to `resolve`, where k is known."""
+
+    def resolve(self, recipe: Recipe) -> SaliencyGuidedArguments:
+        """Return the knobs for one data set, checked."""
+        chosen = recipe.mask_fraction if self.sgt_mask_fraction is None else self.sgt_mask_fraction
+        return SaliencyGuidedArguments(**asdict(self) | {"sgt_mask_fraction": chosen})
+
+
+def main() -> None:
+    """Run every cell that is not finished, and print the tables."""
+    args, knobs = HfArgumentParser((EraserArguments, EraserKnobs)).parse_args_into_dataclasses()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    output = Path(args.output_dir)
+    cells = [cell_of(args, knobs, name, arm, seed) for name in args.dataset for arm in args.arms for seed in args.seeds]
+
+    @cache
+    def data(name: str) -> DatasetDict:
+        return limited(load_eraser(name, args.data_dir), args.limit)
+
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    with tqdm(total=sum(cell.epochs + 1 for cell in cells), unit="epoch") as bar:
+        for cell in cells:
+            bar.set_description(f"{cell.dataset} {cell.arm} seed {cell.seed}")
+            path = cell_path(output, cell.name, asdict(cell))
+            done = bar.n + cell.epochs + 1
+            result = run_cell(path, asdict(cell), lambda cell=cell: run(cell, data(cell.dataset), bar.update))
+            bar.update(done - bar.n)
+            results.setdefault(cell.dataset, {}).setdefault(cell.arm, []).append(result)
+    text = "\n\n".join(dataset_table(arms) for arms in results.values())
+    write_atomically(output / "table.md", text + "\n")
+    print(f"\n{text}\n\none JSON per cell and table.md are in {output.resolve()}")
+
+
+def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed: int) -> Cell:
+    """Fill in what the arguments leave to the data set and the model."""
+    recipe, bilstm = RECIPES.get(name, Recipe()), args.model == "bilstm"
+    guided = knobs.resolve(recipe)
+    return Cell(
+        dataset=name,
+        data_dir=args.data_dir,
+        model=args.model,
+        arm=arm,
+        seed=seed,
+        embeddings=args.embeddings if bilstm else None,
+        hidden_size=args.hidden_size if bilstm else None,
+        epochs=args.epochs or (recipe.epochs if bilstm else FINE_TUNING_EPOCHS),
+        max_length=args.max_length or recipe.max_length,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate or (BILSTM_LEARNING_RATE if bilstm else FINE_TUNING_LEARNING_RATE),
+        limit=args.limit,
+        methods=tuple(args.methods),
+        operator=args.operator,
+        convention=args.convention,
+        ig_steps=args.ig_steps,
+        smooth_grad_samples=args.smooth_grad_samples,
+        random_draws=args.random_draws,
+        knobs=asdict(guided) if arm == "guided" else {"sgt_kl_weight": 0.0},
+    )
+
+
+def limited(data: DatasetDict, limit: int | None) -> DatasetDict:
+    """Draw at most `limit` rows of each split, always the same ones."""
+    if limit is None:
+        return data
+    return DatasetDict(
+        {name: split.shuffle(seed=0).select(range(min(limit, len(split)))) for name, split in data.items()}
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""One cell of the ERASER benchmark: train a model, pick its epoch on validation, measure its explanations on test."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import DatasetDict
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    set_seed,
+)
+
+from sgt_hf import (
+    BiLstmConfig,
+    BiLstmForSequenceClassification,
+    FaithfulnessReport,
+    SaliencyGuidedTrainer,
+    SaliencyGuidedTrainingArguments,
+)
+from sgt_hf.attribution import AttributionSettings
+from sgt_hf.data.rationales import encode_words, query_varies
+from sgt_hf.data.vectors import embedding_matrix, load_word_vectors, token_coverage
+from sgt_hf.data.vocabulary import build_word_tokenizer
+
+ARMS = ("plain", "guided")
+EMBEDDING_DIM = 50  # of the BiLSTM without pretrained vectors
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that decides a cell's numbers; see the options of `benchmarks/eraser.py`."""
+
+    dataset: str
+    data_dir: str | None
+    model: str
+    arm: str
+    seed: int
+    embeddings: str | None
+    hidden_size: int | None
+    epochs: int
+    max_length: int
+    batch_size: int
+    learning_rate: float
+    limit: int | None
+    methods: tuple[str, ...]
+    operator: str
+    convention: str
+    ig_steps: int
+    smooth_grad_samples: int
+    random_draws: int
+    knobs: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Readable part of the cell's file name."""
+        return f"{Path(self.dataset).name}-{Path(self.model).name}-{self.arm}-seed{self.seed}"
+
+
+class OnEpochEnd(TrainerCallback):
+    """Calls a function after every training epoch."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """See `TrainerCallback`."""
+        self.call()
+
+
+def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str, Any]:
+    """Train and measure.
+
+    Args:
+        cell: What to do.
+        data: Train, validation and test of `load_eraser`.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        JSON-able results.
+    """
+    set_seed(cell.seed)
+    tokenizer, model, facts = build(cell, data)
+    with_query = query_varies(data["train"])
+    limit = min(cell.max_length, tokenizer.model_max_length)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="max_length=")  # counted below, and kept in the cell
+        encoded = {
+            name: encode_words(split, tokenizer, max_length=limit, use_query=with_query) for name, split in data.items()
+        }
+    facts["truncated_words"] = {name: int(sum(split["truncated_words"])) for name, split in encoded.items()}
+    with tempfile.TemporaryDirectory() as checkpoints:
+        trainer = make_trainer(cell, model, tokenizer, encoded, checkpoints, on_epoch)
+        started = time.perf_counter()
+        trainer.train()
+        train_seconds = time.perf_counter() - started
+    history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    started = time.perf_counter()
+    settings = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
+    report = trainer.evaluate_faithfulness(
+        encoded["test"],
+        methods=cell.methods,
+        operator=cell.operator,
+        convention=cell.convention,
+        random_draws=cell.random_draws,
+        settings=settings,
+        progress=False,
+    )
+    seconds = {"train": train_seconds, "evaluation": time.perf_counter() - started}
+    return facts | {
+        "seconds": seconds,
+        "validation_accuracy": history,
+        "epoch": int(np.argmax(history)) + 1,
+        "log_history": trainer.state.log_history,
+        "summary": report.summary(),
+        "per_example": per_example(report),
+    }
+
+
+def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]:
+    """Return tokenizer and model with the seed's initial weights, and what is to be recorded of them."""
+    labels = data["train"].features["label"].names
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    if cell.model != "bilstm":
+        tokenizer = AutoTokenizer.from_pretrained(cell.model)
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(cell.model, **names), {}
+    texts = data["train"]["document"][:] + data["train"]["query"][:]
+    tokenizer = build_word_tokenizer(texts, model_max_length=cell.max_length)
+    facts: dict[str, Any] = {"vocabulary": len(tokenizer)}
+    matrix, dim = None, EMBEDDING_DIM
+    if cell.embeddings:
+        vectors = load_word_vectors(cell.embeddings)
+        matrix, facts["vocabulary_coverage"] = embedding_matrix(tokenizer, vectors)
+        facts["token_coverage"] = token_coverage(data["test"]["document"], vectors)
+        dim = matrix.shape[1]
+    config = BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=dim, hidden_size=cell.hidden_size, **names)
+    model = BiLstmForSequenceClassification(config)
+    if matrix is not None:
+        model.load_embedding_matrix(matrix)
+    return tokenizer, model, facts
+
+
+def make_trainer(
+    cell: Cell,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: dict[str, Any],
+    checkpoints: str,
+    on_epoch: Callable[[], Any],
+) -> SaliencyGuidedTrainer:
+    """Build the trainer of either arm; plain is λ = 0, which equals `transformers.Trainer` (tests/test_trainer.py)."""
+    bilstm = cell.model == "bilstm"
+    args = SaliencyGuidedTrainingArguments(
+        output_dir=checkpoints,
+        seed=cell.seed,
+        data_seed=cell.seed,
+        num_train_epochs=cell.epochs,
+        per_device_train_batch_size=cell.batch_size,
+        per_device_eval_batch_size=2 * cell.batch_size,
+        learning_rate=cell.learning_rate,
+        lr_scheduler_type="constant" if bilstm else "linear",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+        logging_strategy="epoch",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **cell.knobs,
+    )
+    return SaliencyGuidedTrainer(
+        model=model,
+        args=args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=tokenizer,
+        compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
+        callbacks=[OnEpochEnd(on_epoch)],
+    )
+
+
+def per_example(report: FaithfulnessReport) -> dict[str, Any]:
+    """Return what paired statistics need, rounded to six decimals."""
+    values: dict[str, Any] = {
+        "correct": (report.predicted == report.labels).astype(int).tolist(),
+        "confidence": report.full.round(6).tolist(),
+    }
+    for method in report.methods:
+        result = report[method]
+        values[method] = {
+            "comprehensiveness": result.comprehensiveness.round(6).tolist(),
+            "sufficiency": result.sufficiency.round(6).tolist(),
+        }
+    return values
