@@ -55,7 +55,7 @@ def losses(trainer, name="loss"):
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 def test_kl_weight_zero_equals_trainer_bit_for_bit(tmp_path, family):
     plain = trained(tmp_path, Trainer, family=family, kind=TrainingArguments, dropout=0.1)
     guided = trained(tmp_path, family=family, dropout=0.1, sgt_kl_weight=0.0)
@@ -99,7 +99,7 @@ def test_one_step_is_the_pure_loss(tmp_path, ranking):
     assert torch.allclose(weights(trainer), stepped, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("masking", ["previous_salient", "delete", "callable"])
 def test_accumulation_equals_the_big_batch(tmp_path, family, masking):
     """Batch 8 equals 2 × 4 in weights and logs, the last step of an epoch being 5 rows (2, 2, 1) or 5 at once."""

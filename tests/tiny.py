@@ -13,6 +13,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -45,6 +47,7 @@ TEMPLATES = {
 
 def make_tokenizer(family="bert", *, padding_side="right"):
     """A WordPiece tokenizer over `WORDS` with the family's special tokens and templates; RoBERTa's padding is id 1."""
+    family = "gpt2" if family == "llama" else family
     roles = dict(ROLES[family])
     if family == "roberta":
         roles |= {"cls_token": "<s>", "sep_token": "</s>"}
@@ -79,6 +82,12 @@ def make_model(family="bert", *, num_labels=2, dropout=0.0, seed=0, **config):
             DistilBertConfig(
                 **shared, dim=8, n_layers=1, n_heads=2, hidden_dim=16, dropout=dropout, attention_dropout=dropout
             )
+        )
+    if family == "llama":
+        kept = {name: narrow[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+        ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+        return LlamaForSequenceClassification(
+            LlamaConfig(**shared, **kept, **ends, intermediate_size=16, attention_dropout=dropout)
         )
     small = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 40, "bos_token_id": 0, "eos_token_id": 0}
     drop = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}

@@ -1,0 +1,199 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import nn
+
+from sgt_hf import TextAdapter, evaluate_faithfulness
+from sgt_hf.attribution import AttributionSettings
+from sgt_hf.data.rationales import encode_words
+from tests import oracle
+from tests.tiny import make_model, make_rows, make_tokenizer
+
+FAST = AttributionSettings(steps=4, samples=2)
+
+
+class CountsGood(nn.Module):
+    """p(class 1) = σ(2 · number of "good" − 1): probabilities and the true ranking are known on paper."""
+
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.embedding = nn.Embedding(len(tokenizer), 1)
+        with torch.no_grad():
+            self.embedding.weight.zero_()
+            self.embedding.weight[tokenizer.convert_tokens_to_ids("good")] = 1.0
+
+    def forward(self, input_ids, attention_mask):
+        count = (self.embedding(input_ids).squeeze(-1) * attention_mask).sum(1)
+        return {"logits": torch.stack([torch.zeros_like(count), 2 * count - 1], dim=1)}
+
+
+def rows_of(tokenizer, *texts):
+    return Dataset.from_list([{**tokenizer(text), "labels": 1} for text in texts])
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients"])
+def test_curves_on_paper(method):
+    tokenizer = make_tokenizer("gpt2")
+    # four words, two of them "good": bins 25 % and 50 % take one and two of them
+    report = evaluate_faithfulness(
+        CountsGood(tokenizer),
+        rows_of(tokenizer, "the good plot good"),
+        tokenizer,
+        methods=[method],
+        bins=(0.25, 0.5),
+        progress=False,
+    )
+    full, one, none = sigmoid(3), sigmoid(1), sigmoid(-1)
+    assert report.full == pytest.approx([full])
+    assert report.empty == pytest.approx([none], rel=1e-6)
+    assert report.curves[method].removed[0, 0] == pytest.approx([one, none], rel=1e-6)
+    assert report.curves[method].kept[0, 0] == pytest.approx([one, full], rel=1e-6)
+    assert report[method].comprehensiveness == pytest.approx([full - (one + none) / 2], rel=1e-5)
+    assert report[method].sufficiency == pytest.approx([(full - one) / 2], rel=1e-5)
+    assert report[method].comprehensiveness_per_bin == pytest.approx([full - one, full - none], rel=1e-5)
+    assert [scores.argsort()[-2:].tolist() for scores in report.scores[method]] == [[1, 3]]
+
+
+def by_hand(model, tokenizer, text, scores, share, *, keep):
+    """Probability of the predicted class with the oracle's top words deleted or kept, one text at a time."""
+    words = text.split()
+    chosen = oracle.top(list(scores), [True] * len(words), share)
+    left = [word for word, top in zip(words, chosen, strict=True) if top == keep]
+    with torch.no_grad():
+        whole = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
+        return model(**tokenizer(" ".join(left), return_tensors="pt")).logits.softmax(-1)[0, whole.argmax()].item()
+
+
+# BERT and RoBERTa classify from their first position, so left padding is no use to them; a Llama takes either side.
+@pytest.mark.parametrize(
+    ("family", "padding_side"), [("bert", "right"), ("roberta", "right"), ("llama", "right"), ("llama", "left")]
+)
+def test_curves_agree_with_deleting_words_by_hand(family, padding_side):
+    tokenizer, model = make_tokenizer(family, padding_side=padding_side), make_model(family).eval()
+    texts = ["good film not very dull plot", "bad plot", "the great actor a film", "not good film"]
+    report = evaluate_faithfulness(
+        model, rows_of(tokenizer, *texts), tokenizer, methods=["gradient"], progress=False, batch_size=3
+    )
+    for i, text in enumerate(texts):
+        scores = report.scores["gradient"][i]
+        assert len(scores) == len(text.split())
+        for b, share in enumerate(report.provenance.bins):
+            curves = report.curves["gradient"]
+            expected = by_hand(model, tokenizer, text, scores, share, keep=False)
+            assert curves.removed[i, 0, b] == pytest.approx(expected, abs=1e-6)
+            expected = by_hand(model, tokenizer, text, scores, share, keep=True)
+            assert curves.kept[i, 0, b] == pytest.approx(expected, abs=1e-6)
+
+
+def test_words_of_several_tokens_are_removed_whole_and_the_query_never():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert").eval()
+    rows = [
+        {"document": ["greatly", "bad", "film"], "query": ["good", "plot"], "label": 0, "annotation_id": "a"},
+        {"document": ["badness"], "query": ["the"], "label": 0, "annotation_id": "b"},
+    ]
+    encoded = encode_words(Dataset.from_list(rows), tokenizer, use_query=True)
+    report = evaluate_faithfulness(model, encoded, tokenizer, methods=["gradient"], bins=(0.4,), progress=False)
+    assert report.provenance.unit == "word"
+    scores = report.scores["gradient"][0]
+    assert len(scores) == 3  # "great ##ly" is one word, and the query's two are none
+    chosen = oracle.top(list(scores), [True] * 3, 0.4)
+    left = [word for word, top in zip(rows[0]["document"], chosen, strict=True) if not top]
+    with torch.no_grad():
+        pair = tokenizer([["good", "plot"]], [left], is_split_into_words=True, return_tensors="pt")
+        expected = model(**pair).logits.softmax(-1)[0, report.predicted[0]].item()
+        alone = tokenizer([["the"]], [[]], is_split_into_words=True, return_tensors="pt")
+        nothing = model(**alone).logits.softmax(-1)[0, report.predicted[1]].item()
+    assert report.curves["gradient"].removed[0, 0, 0] == pytest.approx(expected, abs=1e-6)
+    assert report.empty[1] == pytest.approx(nothing, abs=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["delete", "unk", "mask"])
+def test_the_batch_size_changes_nothing(operator):
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", dropout=0.5)
+    rows = make_rows(tokenizer, count=7)
+
+    def run(batch_size, budget):
+        settings = AttributionSettings(steps=4, samples=2, max_features=budget)
+        return evaluate_faithfulness(
+            model, rows, tokenizer, operator=operator, batch_size=batch_size, settings=settings, progress=False
+        )
+
+    one, many = run(1, 8), run(7, 10_000)
+    for method in ("gradient", "integrated_gradients", "smooth_grad", "random"):
+        for kind in ("removed", "kept"):
+            first, second = getattr(one.curves[method], kind), getattr(many.curves[method], kind)
+            assert first == pytest.approx(second, abs=1e-6), (method, kind)
+    assert one.predicted.tolist() == many.predicted.tolist()
+
+
+def test_random_has_as_many_draws_as_asked_and_repeats_with_the_seed():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, count=5)
+    first, again = (evaluate_faithfulness(model, rows, tokenizer, methods=[], progress=False) for _ in range(2))
+    assert first.curves["random"].removed.shape == (5, 10, 5)
+    assert (first.curves["random"].removed == again.curves["random"].removed).all()
+
+
+def test_the_model_is_given_back_as_it_was():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", dropout=0.5).train()
+    model.classifier.eval()
+    flags = [module.training for module in model.modules()]
+    evaluate_faithfulness(model, make_rows(tokenizer, count=3), tokenizer, settings=FAST, progress=False)
+    assert [module.training for module in model.modules()] == flags
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_report_table_summary_and_provenance():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, count=6)
+    report = evaluate_faithfulness(
+        model, rows, TextAdapter(tokenizer), settings=FAST, progress=False, trained_masking="unk", operator="unk"
+    )
+    text = str(report)
+    assert "operator unk, bins ⌈q·n⌉ tokens at 1, 5, 10, 20, 50 %" in text
+    assert "trained with the same operator (unk), which flatters sufficiency" in text
+    assert f"accuracy {np.mean(report.predicted == np.array(rows['labels'])):.3f}" in text
+    summary = json.loads(json.dumps(report.summary()))
+    assert summary["n"] == 6
+    value = report["gradient"].comprehensiveness.mean()
+    assert summary["methods"]["gradient"]["comprehensiveness"] == pytest.approx(value)
+    assert f"{value:.3f}" in text
+    unlabelled = evaluate_faithfulness(
+        model, rows.remove_columns("labels"), tokenizer, methods=["gradient"], progress=False
+    )
+    assert unlabelled.accuracy is None
+    assert "accuracy not known (no labels)" in str(unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["lime"]}, r"unknown methods \['lime'\]: use"),
+        ({"convention": "mean"}, "unknown convention 'mean'"),
+        ({"operator": "blank"}, "unknown masking 'blank'"),
+        ({"bins": (0.5, 0.1)}, r"bins must ascend in \(0, 1\]"),
+        ({"random_draws": 0}, "random_draws must be ≥ 1, got 0"),
+        ({"granularity": "word"}, "granularity 'word' needs a word_ids column"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    tokenizer = make_tokenizer("bert")
+    with pytest.raises(ValueError, match=message):
+        evaluate_faithfulness(make_model("bert"), make_rows(tokenizer, 2), tokenizer, progress=False, **changes)
+
+
+def test_an_empty_data_set_and_a_multi_label_model_are_refused():
+    tokenizer = make_tokenizer("bert")
+    with pytest.raises(ValueError, match="the data set is empty"):
+        evaluate_faithfulness(make_model("bert"), make_rows(tokenizer, 2).select([]), tokenizer)
+    model = make_model("bert", problem_type="multi_label_classification")
+    with pytest.raises(ValueError, match="this model is multi-label"):
+        evaluate_faithfulness(model, make_rows(tokenizer, 2), tokenizer)
