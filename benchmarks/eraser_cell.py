@@ -16,6 +16,7 @@ from datasets import DatasetDict
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PrinterCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -182,7 +183,7 @@ def make_trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
         **cell.knobs,
     )
-    return SaliencyGuidedTrainer(
+    trainer = SaliencyGuidedTrainer(
         model=model,
         args=args,
         train_dataset=encoded["train"],
@@ -191,6 +192,8 @@ def make_trainer(
         compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
         callbacks=[OnEpochEnd(on_epoch)],
     )
+    trainer.remove_callback(PrinterCallback)  # the benchmark has a bar of its own
+    return trainer
 
 
 def per_example(report: FaithfulnessReport) -> dict[str, Any]:

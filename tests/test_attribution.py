@@ -45,7 +45,7 @@ def test_on_a_linear_model_every_method_is_known():
     model = BagOfWords()
     weight = model.head.weight[1]
     for name in ("gradient", "smooth_grad"):
-        result, point = attribute(name, model, "good film", "bad")
+        result, _ = attribute(name, model, "good film", "bad")
         assert torch.allclose(result[0, :4], weight.expand(4, 6), atol=1e-6), name
     result, point = attribute("input_x_gradient", model, "good film")
     assert torch.allclose(result, point.features * weight, atol=1e-6)

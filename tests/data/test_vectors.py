@@ -116,7 +116,9 @@ def test_matrix_takes_exact_then_lower_cased_words():
 def test_unknown_words_have_the_spread_of_the_vectors_and_depend_on_the_generator_alone():
     tokenizer = build_word_tokenizer([[f"word{index}" for index in range(2000)]])
     vectors = WordVectors(["film", "fine"], 10 * torch.randn(2, 20, generator=torch.Generator().manual_seed(1)))
-    draw = [embedding_matrix(tokenizer, vectors, generator=torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)]
+    draw = [
+        embedding_matrix(tokenizer, vectors, generator=torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)
+    ]
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
     assert draw[0][1:].std().item() == pytest.approx(vectors.matrix.std().item(), rel=0.02)

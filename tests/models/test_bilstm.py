@@ -145,7 +145,9 @@ def test_embeddings_can_be_set():
 
 
 def test_the_trainer_is_not_told_that_it_takes_loss_arguments():
-    kinds = [parameter.kind for parameter in inspect.signature(BiLstmForSequenceClassification.forward).parameters.values()]
+    kinds = [
+        parameter.kind for parameter in inspect.signature(BiLstmForSequenceClassification.forward).parameters.values()
+    ]
     assert inspect.Parameter.VAR_KEYWORD not in kinds
 
 
