@@ -74,7 +74,7 @@ def test_integrated_gradients_are_complete(baseline):
 @pytest.mark.parametrize("name", sorted(ATTRIBUTIONS))
 def test_scores_do_not_depend_on_the_batch_or_its_padding(name):
     model = make_model("roberta", num_labels=3, dropout=0.3)
-    together, point = attribute(name, model, "good film not dull", "bad plot", "the a", index=[5, 2, 9])
+    together, _ = attribute(name, model, "good film not dull", "bad plot", "the a", index=[5, 2, 9])
     alone, _ = attribute(name, model, "bad plot", index=[2], padding="max_length")
     assert torch.allclose(together[1, :4], alone[0, :4], atol=1e-6)
     again, _ = attribute(name, model, "good film not dull", "bad plot", "the a", index=[5, 2, 9])

@@ -13,8 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-# Per-token columns that a tokenizer does not know how to pad, and what a padded position holds.
-COLUMN_FILLS = {"word_ids": -1, "segment_ids": -1, "protected": 1}
+from ..masking.text import FILLS
 
 # Tokenizers without a limit of their own carry a number near 1e30 for it.
 _UNLIMITED = 1_000_000_000
@@ -84,7 +83,7 @@ class DataCollatorWithWordIds(DataCollatorWithPadding):
     """Pad a batch as `transformers.DataCollatorWithPadding` does, and the per-token columns it cannot pad as well.
 
     Those are `word_ids`, `segment_ids` and `protected` (1 for tokens that masking must spare), wherever features have
-    them; they are padded on the tokenizer's side with the values in `COLUMN_FILLS`.
+    them, padded on the tokenizer's side with the values in `sgt_hf.masking.text.FILLS`.
     """
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -96,10 +95,10 @@ class DataCollatorWithWordIds(DataCollatorWithPadding):
         Returns:
             Tensors of shape (B, L), and `labels` of shape (B,).
         """
-        ordinary = [{name: row[name] for name in row if name not in COLUMN_FILLS} for row in features]
+        ordinary = [{name: row[name] for name in row if name not in FILLS} for row in features]
         batch = super().__call__(ordinary)
         on_left = self.tokenizer.padding_side == "left"
-        for name, fill in COLUMN_FILLS.items():
+        for name, fill in FILLS.items():
             if name in features[0]:
                 rows = [row[name] for row in features]
                 batch[name] = _pad_rows(rows, fill=fill, width=batch["input_ids"].shape[1], on_left=on_left)
