@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 GUIDES = sorted((REPOSITORY / "docs").rglob("*.md"))
-DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *GUIDES]
+DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "benchmarks" / "README.md", *GUIDES]
 
 _PYTHON_BLOCK = re.compile(
     r"(?:^<!--[ ]*not[ ]run(?P<reason>.*?)-->\s*?\n+)?^```python[^\n]*\n(?P<code>.*?)^```[ ]*$", re.M | re.S

@@ -1,0 +1,74 @@
+"""Results → documents: rewrites the generated tables of README.md and benchmarks/README.md.
+
+    python benchmarks/publish.py
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`, where NAME is a folder of benchmarks/results, or
+`folder/dataset-model` for one table of the ERASER benchmark. No number in a document is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cost, eraser_tables
+from benchmarks.common import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite every document that changes."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        fresh = published(text)
+        if fresh != text:
+            write_atomically(path, fresh)
+            print(f"rewrote {path.relative_to(ROOT)}")
+
+
+def published(text: str) -> str:
+    """Return a document with its generated blocks made anew."""
+    return BLOCK.sub(lambda match: f"{match[1]}\n{tables(match['name'])}\n\n", text)
+
+
+def tables(name: str) -> str:
+    """Return the tables of a results folder.
+
+    Args:
+        name: `cost`, `eraser`, or `eraser/dataset-model` for one of its tables.
+
+    Raises:
+        ValueError: There are no such results.
+    """
+    folder, _, wanted = name.partition("/")
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
+    if folder == "cost":
+        made = {str(i): cost.table(cell) for i, cell in enumerate(cells)}
+    else:
+        made = {key: eraser_tables.dataset_table(arms) for key, arms in grouped(cells).items()}
+    chosen = [text for key, text in made.items() if not wanted or key == wanted]
+    if not chosen:
+        raise ValueError(f"benchmarks/results has nothing for {name!r}; it has {sorted(made)}")
+    return "\n\n".join(chosen)
+
+
+def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Sort the cells of the ERASER benchmark by data set and model, arm, seed; plain is the first arm."""
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for cell in sorted(cells, key=lambda c: (c["settings"]["arm"] != "plain", c["settings"]["seed"])):
+        settings = cell["settings"]
+        key = f"{Path(settings['dataset']).name}-{Path(settings['model']).name}"
+        groups.setdefault(key, {}).setdefault(settings["arm"], []).append(cell)
+    return dict(sorted(groups.items()))
+
+
+if __name__ == "__main__":
+    main()

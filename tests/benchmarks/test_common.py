@@ -1,0 +1,58 @@
+import os
+
+import pytest
+
+from benchmarks.common import cell_path, markdown_table, run_cell, write_atomically
+
+
+def test_a_finished_cell_is_not_computed_again(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"value": 3}
+
+    path = cell_path(tmp_path, "cell", {"seed": 0})
+    first = run_cell(path, {"seed": 0}, compute)
+    again = run_cell(path, {"seed": 0}, compute)
+    assert first == again
+    assert first["value"] == 3
+    assert first["settings"] == {"seed": 0}
+    assert {"python", "torch", "transformers", "sgt_hf"} <= set(first["versions"])
+    assert len(calls) == 1
+    assert cell_path(tmp_path, "cell", {"seed": 1}) != path
+
+
+def test_a_failing_cell_leaves_no_file(tmp_path):
+    path = tmp_path / "cell.json"
+    with pytest.raises(ZeroDivisionError):
+        run_cell(path, {}, lambda: {"value": 1 / 0})
+    with pytest.raises(ValueError, match="not JSON compliant"):  # nan would not be read back by others
+        run_cell(path, {}, lambda: {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"settings": {"seed": 1}}'])
+def test_a_file_that_is_not_the_cell_is_refused(tmp_path, content):
+    path = tmp_path / "cell.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="remove it and run again"):
+        run_cell(path, {"seed": 0}, dict)
+
+
+def test_table():
+    assert markdown_table(["a", "bb"], [["ccc", "d"]]) == "| a   | bb |\n| --- | -- |\n| ccc | d  |"

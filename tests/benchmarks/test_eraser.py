@@ -1,0 +1,159 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.common import markdown_table
+from benchmarks.eraser_tables import dataset_table
+from benchmarks.publish import ROOT, published, tables
+
+FAST = [
+    *("--seeds", "0", "--epochs", "1", "--limit", "24", "--ig_steps", "2", "--smooth_grad_samples", "2"),
+    *("--random_draws", "2", "--batch_size", "8", "--hidden_size", "4"),
+]
+
+
+def run(output, *arguments):
+    command = [sys.executable, str(ROOT / "benchmarks" / "eraser.py"), "--output_dir", str(output), *FAST, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def cells(output):
+    return {path.name: json.loads(path.read_text()) for path in sorted(Path(output).glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("eraser")
+    result = run(output)
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+def test_the_arms_are_paired_and_everything_is_recorded(finished):
+    output, result = finished
+    plain, guided = sorted(cells(output).values(), key=lambda cell: cell["settings"]["arm"], reverse=True)
+    for name in set(plain["settings"]) - {"arm", "knobs"}:
+        assert plain["settings"][name] == guided["settings"][name], name
+    assert plain["settings"]["knobs"] == {"sgt_kl_weight": 0.0}
+    assert guided["settings"]["knobs"]["sgt_mask_fraction"] == 0.5
+    # same initial weights in the same order of data: the task loss of the first epoch differs by the guidance alone
+    assert plain["log_history"][0]["loss"] == pytest.approx(guided["log_history"][0]["sgt_ce"], abs=0.01)
+    assert len(guided["per_example"]["correct"]) == 24
+    for method in ("gradient", "integrated_gradients", "smooth_grad", "random"):
+        values = np.array(guided["per_example"][method]["comprehensiveness"])
+        assert values.mean() == pytest.approx(guided["summary"]["methods"][method]["comprehensiveness"], abs=1e-5)
+    assert str(output) in result.stdout
+    assert (output / "table.md").read_text().strip() in result.stdout
+
+
+def test_a_second_run_resumes_and_prints_the_same(finished):
+    output, first = finished
+    before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")}
+    again = run(output)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
+
+
+def test_another_knob_is_another_cell(finished):
+    output, _ = finished
+    result = run(output, "--arms", "guided", "--sgt_mask_fraction", "0.6", "--methods", "gradient")
+    assert result.returncode == 0, result.stderr
+    fractions = [c["settings"]["knobs"].get("sgt_mask_fraction") for c in cells(output).values()]
+    assert sorted(f for f in fractions if f) == [0.5, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arms", "magic"], r"unknown arms \['magic'\]: use \['plain', 'guided'\]"),
+        (["--sgt_mask_fraction", "2"], r"sgt_mask_fraction must be in \[0, 1\], got 2.0"),
+        (["--dataset", "imdb", "--data_dir", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_trained(tmp_path, arguments, message):
+    result = run(tmp_path, *arguments)
+    assert result.returncode != 0
+    assert re.search(message, result.stderr)
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_table_on_paper():
+    def cell(arm, seed, gradient):
+        number = {"comprehensiveness": gradient, "sufficiency": gradient}
+        provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": [0.5], "reduction": "auto"}
+        return {
+            "settings": {
+                "dataset": "toy",
+                "model": "bilstm",
+                "arm": arm,
+                "seed": seed,
+                "knobs": {"sgt_kl_weight": 0.0},
+            },
+            "summary": {
+                "n": 2,
+                "methods": {"gradient": {}},
+                "provenance": provenance | {"random_draws": 3, "trained_masking": None},
+            },
+            "per_example": {"correct": [1, 0], "confidence": [0.5, 0.7], "gradient": number},
+            "seconds": {"train": 1.0, "evaluation": 1.0},
+            "epoch": 1,
+        }
+
+    arms = {
+        "plain": [cell("plain", 0, [0.1, 0.1]), cell("plain", 1, [0.3, 0.3])],
+        "guided": [cell("guided", 0, [0.2, 0.2]), cell("guided", 1, [0.4, 0.4])],
+    }
+    text = dataset_table(arms)
+    assert "## toy, bilstm: 2 test texts, 2 seeds" in text
+    row = next(line for line in text.splitlines() if "gradient comp" in line)
+    assert "0.200 ± 0.141" in row
+    assert "0.300 ± 0.141" in row
+    assert "+0.100 [+0.100, +0.100]*" in row
+
+
+def test_documents_carry_what_the_results_say():
+    for path in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        assert "<!-- generated: " in text
+        assert published(text) == text, f"{path.name} is stale: python benchmarks/publish.py"
+    with pytest.raises(ValueError, match="benchmarks/results has nothing for 'eraser/imdb'"):
+        tables("eraser/imdb")
+    assert markdown_table(["x"], []) == "| x |\n| - |"
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_real_movies_to_the_table(tmp_path, eraser_dir, shared_data):
+    glove = shared_data / "glove" / "union.glove.6B.50d.txt"
+    where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--embeddings", str(glove)]
+    result = run(tmp_path, *where, "--max_length", "60")
+    assert result.returncode == 0, result.stderr
+    assert "## movies, bilstm: 24 test texts, 1 seeds" in result.stdout
+    for cell in cells(tmp_path).values():
+        assert 0.8 < cell["token_coverage"] < 0.95
+        assert cell["truncated_words"]["test"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.minilm
+def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_path):
+    where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--model", str(minilm_path)]
+    result = run(tmp_path, *where, "--max_length", "48")
+    assert result.returncode == 0, result.stderr
+    assert "## movies, model: 24 test texts, 1 seeds" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["fever", "esnli"])
+def test_the_other_real_sets(tmp_path, eraser_dir, name):
+    result = run(tmp_path, "--dataset", name, "--data-dir", str(eraser_dir), "--max_length", "120")
+    assert result.returncode == 0, result.stderr
+    assert f"## {name}, bilstm: 24 test texts, 1 seeds" in result.stdout
