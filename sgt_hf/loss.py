@@ -41,34 +41,53 @@ class SaliencyGuidedLoss(NamedTuple):
 
 
 def kl_divergence(logits: Tensor, masked_logits: Tensor) -> Tensor:
-    """KL(softmax(logits) ‖ softmax(masked_logits)) in float32, batch mean, gradients through both arguments.
+    """KL(softmax(logits) ‖ softmax(masked_logits)) of each prediction in float32, gradients through both arguments.
 
     Args:
-        logits: (B, K).
-        masked_logits: (B, K).
+        logits: (…, K).
+        masked_logits: (…, K).
 
     Returns:
-        Scalar ≥ 0, in nats.
+        (…), each ≥ 0 but for rounding, in nats.
     """
     clean, masked = functional.log_softmax(logits.float(), -1), functional.log_softmax(masked_logits.float(), -1)
-    return functional.kl_div(masked, clean, reduction="batchmean", log_target=True)
+    return functional.kl_div(masked, clean, reduction="none", log_target=True).sum(-1)
 
 
 def bernoulli_kl_divergence(logits: Tensor, masked_logits: Tensor) -> Tensor:
-    """KL of independent Bernoullis σ(logits) ‖ σ(masked_logits), summed over labels, batch mean, in float32.
+    """KL of independent Bernoullis σ(logits) ‖ σ(masked_logits), summed over labels, in float32.
 
     Args:
         logits: (B, K).
         masked_logits: (B, K).
 
     Returns:
-        Scalar ≥ 0, in nats.
+        (B,), each ≥ 0 but for rounding, in nats.
     """
     clean, masked = logits.float(), masked_logits.float()
     present = functional.logsigmoid(clean) - functional.logsigmoid(masked)
     absent = functional.logsigmoid(-clean) - functional.logsigmoid(-masked)
     share = clean.sigmoid()
-    return (share * present + (1 - share) * absent).sum(-1).mean()
+    return (share * present + (1 - share) * absent).sum(-1)
+
+
+def task_cross_entropy(logits: Tensor, labels: Tensor, items: Tensor | int | None = None) -> Tensor:
+    """Cross-entropy in float32; binary, mean over samples and labels, where labels are a multi-label task's.
+
+    Args:
+        logits: (B, K), or (B, L, K) of token classification.
+        labels: (B,) or (B, L) int64, −100 where there is none; or (B, K) float 0/1.
+        items: What the sum is divided by, for a batch that comes in parts; None for the mean.
+
+    Returns:
+        Scalar ≥ 0.
+    """
+    reduction = "mean" if items is None else "sum"
+    if labels.is_floating_point():
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction=reduction)
+    else:
+        loss = functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction=reduction)
+    return loss if items is None else loss / items
 
 
 def saliency_guided_loss(
@@ -93,11 +112,11 @@ def saliency_guided_loss(
     must predict the same. Nothing of the model is changed and no `.grad` is written.
 
     Args:
-        logits: (B, K) of the clean forward.
+        logits: (B, K) of the clean forward, or (B, L, K) of token classification.
         features: (B, …) the ranked tensor, part of the graph of `logits`: an input with `requires_grad`, or an
             embedding layer's output. None where `scores` are given.
-        labels: (B,) int64 class indices; (B, K) float 0/1 for a multi-label task, which has its own KL; or None with
-            target `predicted` and a `task_loss`.
+        labels: (B,) int64 class indices, (B, L) for token classification, −100 where there is none; (B, K) float
+            0/1 for a multi-label task, which has its own KL; or None with target `predicted` and a `task_loss`.
         masked_forward: (B, F) bool `drop` → (B, K) logits of the input with those features replaced.
         mask_fraction: k, share of each sample's eligible features to mask, in [0, 1]; ⌈k·n⌉, never all.
         kl_weight: λ ≥ 0; the sign of a scalar tensor is not checked, which would wait for the device.
@@ -124,8 +143,6 @@ def saliency_guided_loss(
     """
     if isinstance(kl_weight, int | float) and kl_weight < 0:
         raise ValueError(f"kl_weight must be ≥ 0, got {kl_weight}")
-    if logits.dim() != 2:
-        raise ValueError(f"logits must be (B, K), one prediction a sample, got shape {tuple(logits.shape)}")
     if scores is None:
         if features is None:
             raise ValueError("there are neither features nor scores: nothing can be ranked")
@@ -134,25 +151,31 @@ def saliency_guided_loss(
     eligible = torch.ones_like(scores, dtype=torch.bool) if eligible is None else eligible
     if eligible.shape != scores.shape:
         raise ValueError(f"eligible has shape {tuple(eligible.shape)} and the scores {tuple(scores.shape)}")
-    ce = _cross_entropy(logits, labels) if task_loss is None else task_loss
+    if task_loss is None:
+        if labels is None:
+            raise ValueError("there are neither labels nor a task_loss: the first term of the loss is undefined")
+        task_loss = task_cross_entropy(logits, labels)
     drop = select_lowest(scores, eligible, mask_fraction, groups=groups)
     masked_logits = masked_forward(drop)
-    multi_label = labels is not None and labels.is_floating_point()
-    kl = (bernoulli_kl_divergence if multi_label else kl_divergence)(logits, masked_logits)
-    flipped = _flipped(logits, masked_logits, multi_label=multi_label)
-    return SaliencyGuidedLoss(ce + kl_weight * kl, ce, kl, logits, masked_logits, drop, flipped)
+    if masked_logits.shape != logits.shape:
+        raise ValueError(
+            f"the masked input has predictions of shape {tuple(masked_logits.shape)}, the clean one of "
+            f"{tuple(logits.shape)}: where every token has its own prediction, use another masking than 'delete'"
+        )
+    kl, flipped = _compare(logits, masked_logits, labels)
+    return SaliencyGuidedLoss(task_loss + kl_weight * kl, task_loss, kl, logits, masked_logits, drop, flipped)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
-    if labels is None:
-        raise ValueError("there are neither labels nor a task_loss: the first term of the loss is undefined")
-    if labels.is_floating_point():
-        return functional.binary_cross_entropy_with_logits(logits.float(), labels)
-    return functional.cross_entropy(logits.float(), labels)
-
-
-def _flipped(logits: Tensor, masked_logits: Tensor, *, multi_label: bool) -> Tensor:
-    """Share of samples whose predicted class, or set of labels, is another under masking."""
-    if multi_label:
-        return ((logits > 0) != (masked_logits > 0)).any(-1).float().mean()
-    return (masked_logits.argmax(-1) != logits.argmax(-1)).float().mean()
+def _compare(logits: Tensor, masked_logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """KL, and share of predictions that differ, both means over the batch's labelled predictions."""
+    if labels is not None and labels.is_floating_point():
+        divergence = bernoulli_kl_divergence(logits, masked_logits)
+        flipped = ((logits > 0) != (masked_logits > 0)).any(-1)
+    else:
+        divergence = kl_divergence(logits, masked_logits)
+        flipped = masked_logits.argmax(-1) != logits.argmax(-1)
+    if labels is None or labels.shape != divergence.shape:
+        return divergence.mean(), flipped.float().mean()
+    labelled = labels != -100
+    count = labelled.sum().clamp(min=1)
+    return (divergence * labelled).sum() / count, (flipped & labelled).sum() / count

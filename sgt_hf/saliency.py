@@ -112,8 +112,9 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
     """Pick the output of each sample that is differentiated.
 
     Args:
-        logits: (B, K).
-        labels: (B,) int64 class indices, (B, K) float 0/1 of a multi-label task, or None.
+        logits: (B, K), or (B, L, K) of token classification, whose chosen logits are summed over the tokens.
+        labels: (B,) or (B, L) int64 class indices, −100 where there is none; (B, K) float 0/1 of a multi-label task;
+            or None.
         target: `label` (the true class; the sum over the true labels) or `predicted` (the arg max; the sum over the
             positive logits).
 
@@ -131,7 +132,8 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
         chosen = logits > 0 if target == "predicted" else labels > 0
         return (logits * chosen).sum(-1)
     index = logits.argmax(-1) if target == "predicted" or labels is None else labels
-    return logits.gather(1, index[:, None]).squeeze(1)
+    chosen = logits.gather(-1, index.clamp(min=0)[..., None]).squeeze(-1)
+    return chosen if chosen.dim() == 1 else chosen.masked_fill(index < 0, 0.0).sum(-1)
 
 
 TARGETS = ("label", "predicted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from .adapters.base import logits_of
 from .data.rationales import DataCollatorWithWordIds
 from .faithfulness import evaluate_faithfulness
 from .faithfulness_report import FaithfulnessReport
-from .loss import SaliencyGuidedLoss, saliency_guided_loss
+from .loss import SaliencyGuidedLoss, saliency_guided_loss, task_cross_entropy
 from .training_args import SaliencyGuidedTrainingArguments, knobs_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
@@ -55,6 +56,9 @@ class SaliencyGuidedTrainer(Trainer):
         tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
         if data_collator is None and isinstance(tokenizer, PreTrainedTokenizerBase):
             self.data_collator = DataCollatorWithWordIds(tokenizer)
+        if not self.label_names:  # the model's forward takes no labels, so Trainer would find no loss
+            self.label_names = ["labels"]
+            self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
         self._check()
         # A loss function of the user's normalises over the accumulated batch itself. Otherwise Trainer is to count the
@@ -79,6 +83,8 @@ class SaliencyGuidedTrainer(Trainer):
             parts, outputs = self._guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
+        if not isinstance(outputs, Mapping) and self.compute_loss_func is _cross_entropy_of_outputs:
+            outputs = {"logits": logits_of(outputs)}  # Trainer takes the first of a tuple for the loss
         return (total, outputs) if return_outputs else total
 
     def evaluate_faithfulness(self, test_dataset: Any = None, **kwargs: Any) -> FaithfulnessReport:
@@ -122,7 +128,7 @@ class SaliencyGuidedTrainer(Trainer):
         unlabelled = {name: value for name, value in inputs.items() if name not in self.label_names}
         ranking = {"target": knobs.sgt_target, "reduction": knobs.sgt_reduction}
         scores = features = None
-        if knobs.sgt_ranking == "separate":
+        if knobs.sgt_ranking == "separate" or self.args.torch_compile:  # a hook does not survive compilation
             scores = self.adapter.scores(bare, unlabelled, labels, **ranking)
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
         else:
@@ -199,11 +205,6 @@ class SaliencyGuidedTrainer(Trainer):
             (self.is_deepspeed_enabled, "DeepSpeed", "use DDP"),
             (self.is_fsdp_enabled, "FSDP", "use DDP"),
             (
-                self.args.torch_compile and self.knobs.sgt_ranking == "shared",
-                "torch_compile with sgt_ranking='shared', whose hook does not survive compilation",
-                "set sgt_ranking='separate'",
-            ),
-            (
                 self._reentrant(),
                 "reentrant gradient checkpointing",
                 "set gradient_checkpointing_kwargs={'use_reentrant': False}",
@@ -219,3 +220,8 @@ class SaliencyGuidedTrainer(Trainer):
             and isinstance(settings, dict)
             and bool(settings.get("use_reentrant"))
         )
+
+
+def _cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """The task loss of a model that computes none, in the form that `Trainer` calls."""
+    return task_cross_entropy(logits_of(outputs), labels, num_items_in_batch)

@@ -14,6 +14,7 @@ def test_kl_by_hand():
     # P = (3/4, 1/4), Q = (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2)
     p, q = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert kl_divergence(p, q).shape == (1,)
     assert kl_divergence(p, q).item() == pytest.approx(expected, rel=1e-5)
     assert kl_divergence(p, p).item() == pytest.approx(0.0, abs=1e-7)
     # as Bernoullis with σ(ln 3) = 3/4 and σ(0) = 1/2, once per label
@@ -25,8 +26,8 @@ def test_bernoulli_kl_agrees_with_torch_distributions():
     torch.manual_seed(0)
     p, q = torch.randn(4, 3), torch.randn(4, 3)
     bernoulli = torch.distributions.Bernoulli
-    expected = torch.distributions.kl_divergence(bernoulli(logits=p), bernoulli(logits=q)).sum(1).mean()
-    assert bernoulli_kl_divergence(p, q).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected = torch.distributions.kl_divergence(bernoulli(logits=p), bernoulli(logits=q)).sum(1)
+    assert torch.allclose(bernoulli_kl_divergence(p, q), expected, rtol=1e-5)
 
 
 def test_loss_by_hand_on_a_linear_model():
@@ -98,7 +99,7 @@ def test_multi_label_has_its_own_terms():
     model, x = nn.Linear(4, 3), torch.randn(2, 4, requires_grad=True)
     y = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
     loss = saliency_guided_loss(model(x), x, y, lambda drop: model(x * ~drop), feature_dim=None)
-    assert loss.kl.item() == pytest.approx(bernoulli_kl_divergence(loss.logits, loss.masked_logits).item())
+    assert loss.kl.item() == pytest.approx(bernoulli_kl_divergence(loss.logits, loss.masked_logits).mean().item())
     assert loss.ce.item() == pytest.approx(functional.binary_cross_entropy_with_logits(model(x), y).item())
     scores = (y[:, :, None] * model.weight[None]).sum(1)
     for row in range(2):
@@ -119,12 +120,33 @@ def test_kl_and_ranking_are_float32_under_bfloat16():
         ({"kl_weight": -1.0}, "kl_weight must be ≥ 0, got -1.0"),
         ({"mask_fraction": 1.2}, r"a fraction must lie in \[0, 1\], got 1.2"),
         ({"eligible": torch.ones(2, 3, dtype=torch.bool)}, r"eligible has shape \(2, 3\) and the scores \(2, 4\)"),
-        ({"labels": None}, "neither labels nor a task_loss"),
-        ({"logits": torch.randn(2, 5, 3)}, r"logits must be \(B, K\)"),
+        ({"labels": None}, "target 'label' needs labels and the batch has none"),
+        ({"labels": None, "target": "predicted"}, "neither labels nor a task_loss"),
+        ({"masked_forward": lambda drop: torch.zeros(2, 3)}, r"of shape \(2, 3\), the clean one of \(2, 2\)"),
+        ({"features": None}, "neither features nor scores"),
     ],
 )
 def test_bad_input_is_refused(changes, message):
     model, x = nn.Linear(4, 2), torch.randn(2, 4, requires_grad=True)
-    arguments = {"logits": model(x), "features": x, "labels": torch.tensor([0, 1]), "feature_dim": None} | changes
+    arguments = {"logits": model(x), "features": x, "labels": torch.tensor([0, 1]), "feature_dim": None}
+    arguments |= {"masked_forward": lambda drop: model(x * ~drop)} | changes
     with pytest.raises(ValueError, match=message):
-        saliency_guided_loss(masked_forward=lambda drop: model(x * ~drop), **arguments)
+        saliency_guided_loss(**arguments)
+
+
+def test_token_classification_counts_labelled_tokens_only():
+    torch.manual_seed(0)
+    embedding, head = nn.Embedding(20, 5), nn.Linear(5, 3)
+    ids, labels = torch.randint(20, (2, 4)), torch.tensor([[0, 2, -100, -100], [1, -100, 0, 2]])
+    features = embedding(ids)
+    logits = head(features.cumsum(1))
+    masked = torch.randn(2, 4, 3)
+    loss = saliency_guided_loss(logits, features, labels, lambda drop: masked, reduction="signed_sum")
+    there = labels != -100
+    assert loss.kl.item() == pytest.approx(kl_divergence(logits[there], masked[there]).mean().item(), rel=1e-5)
+    assert loss.ce.item() == pytest.approx(functional.cross_entropy(logits[there], labels[there]).item(), rel=1e-5)
+    assert loss.flipped == (logits.argmax(-1) != masked.argmax(-1))[there].float().mean()
+    outputs = sum(logits[b, t, labels[b, t]] for b in range(2) for t in range(4) if there[b, t])
+    scores = torch.autograd.grad(outputs, features)[0].sum(-1)
+    for row in range(2):
+        assert loss.drop[row].tolist() == oracle.drop_lowest(scores[row].tolist(), [True] * 4, 0.5)

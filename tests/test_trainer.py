@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -257,7 +259,6 @@ def test_faithfulness_from_the_trainer(tmp_path):
             {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
             "does not support reentrant gradient checkpointing: set gradient_checkpointing_kwargs",
         ),
-        ({}, {"torch_compile": True}, "hook does not survive compilation: set sgt_ranking='separate'"),
     ],
 )
 def test_what_cannot_work_is_refused_at_construction(tmp_path, model, changes, message):
@@ -271,3 +272,55 @@ def test_gradient_checkpointing_without_reentrance_changes_nothing(tmp_path):
     plain = trained(tmp_path)
     checkpointed = trained(tmp_path, **{CHECKPOINTING: True})
     assert torch.allclose(weights(plain), weights(checkpointed), atol=1e-6)
+
+
+class Bag(nn.Module):
+    """A model of the user's own, without labels in its forward."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.words, self.head = kind, nn.Embedding(24, 8), nn.Linear(8, 2)
+
+    def forward(self, input_ids, attention_mask):
+        words = self.words(input_ids) * attention_mask[..., None]
+        logits = self.head(words.sum(1) / attention_mask.sum(1, keepdim=True))
+        return {"dict": {"logits": logits}, "tuple": (logits,), "tensor": logits}[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple", "tensor"])
+def test_a_plain_module_without_labels_trains_and_evaluates(tmp_path, kind):
+    big = trained(tmp_path, model=Bag(kind), per_device_train_batch_size=8)
+    small = trained(tmp_path, model=Bag(kind), per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+    logits = torch.tensor(big.predict(big.eval_dataset).predictions)
+    labels = torch.tensor(big.eval_dataset["labels"])
+    assert logits.shape == (16, 2)
+    assert big.evaluate()["eval_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert len(big.evaluate_faithfulness(methods=["gradient"], progress=False).full) == 16
+
+
+def test_label_smoothing_accumulates_like_the_big_batch(tmp_path):
+    rows = make_rows(make_tokenizer())
+    shared = {"rows": rows, "label_smoothing_factor": 0.2}
+    big = trained(tmp_path, per_device_train_batch_size=8, **shared)
+    small = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **shared)
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+    plain = trained(tmp_path, per_device_train_batch_size=8, rows=rows)
+    assert not torch.allclose(weights(big), weights(plain), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager(tmp_path):
+    # the warnings are the compiler's own, about itself
+    eager = trained(tmp_path, sgt_ranking="separate", max_steps=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = trained(tmp_path, torch_compile=True, max_steps=3)
+    assert torch.allclose(weights(eager), weights(compiled), atol=1e-5)
+
+
+def test_bfloat16_autocast_is_near_float32(tmp_path):
+    exact, half = trained(tmp_path), trained(tmp_path, bf16=True)
+    assert losses(half) == pytest.approx(losses(exact), abs=1e-2)
+    assert losses(half, "sgt_kl") == pytest.approx(losses(exact, "sgt_kl"), abs=1e-3)
