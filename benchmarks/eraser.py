@@ -21,7 +21,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import cell_path, run_cell, write_atomically
-from benchmarks.eraser_cell import ARMS, Cell, run
+from benchmarks.eraser_cell import ARMS, SELECTIONS, Cell, run
 from benchmarks.eraser_tables import dataset_table
 from sgt_hf import SaliencyGuidedArguments, load_eraser
 from sgt_hf.faithfulness import METHODS
@@ -77,6 +77,10 @@ class EraserArguments:
     learning_rate: float | None = field(default=None, metadata={"help": "BiLSTM 2e-3, planted 4e-3, else 5e-5."})
     hidden_size: int | None = field(default=None, metadata={"help": "Of the BiLSTM, a side; 96, planted 64."})
     limit: int | None = field(default=None, metadata={"help": "At most this many texts a split, drawn at random."})
+    select: str = field(
+        default="loss",
+        metadata={"help": "What picks the epoch on validation: loss, or accuracy (coarse on few texts)."},
+    )
     operator: str = field(default="delete", metadata={"help": "How words are removed: delete, unk or mask."})
     convention: str = field(default="eraser", metadata={"help": "AOPC aggregate: eraser, paper or unirex."})
     ig_steps: int = field(default=20, metadata={"help": "Steps of integrated gradients."})
@@ -84,10 +88,12 @@ class EraserArguments:
     random_draws: int = field(default=10, metadata={"help": "Random rankings per text."})
 
     def __post_init__(self) -> None:
-        """Refuse arms that do not exist."""
+        """Refuse arms and criteria that do not exist."""
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
+        if self.select not in SELECTIONS:
+            raise ValueError(f"unknown selection {self.select!r}: use one of {list(SELECTIONS)}")
 
 
 @dataclass
@@ -152,6 +158,7 @@ def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed
         learning_rate=args.learning_rate or (recipe.learning_rate if bilstm else FINE_TUNING_LEARNING_RATE),
         limit=args.limit,
         methods=tuple(args.methods),
+        select=args.select,
         operator=args.operator,
         convention=args.convention,
         ig_steps=args.ig_steps,

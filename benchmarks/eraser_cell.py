@@ -36,6 +36,7 @@ from sgt_hf.data.vectors import embedding_matrix, load_word_vectors, token_cover
 from sgt_hf.data.vocabulary import build_word_tokenizer
 
 ARMS = ("plain", "guided")
+SELECTIONS = ("loss", "accuracy")
 EMBEDDING_DIM = 50  # of the BiLSTM without pretrained vectors
 
 
@@ -56,6 +57,7 @@ class Cell:
     learning_rate: float
     limit: int | None
     methods: tuple[str, ...]
+    select: str
     operator: str
     convention: str
     ig_steps: int
@@ -106,7 +108,11 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         started = time.perf_counter()
         trainer.train()
         train_seconds = time.perf_counter() - started
-    history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    history = {
+        name: [entry[f"eval_{name}"] for entry in trainer.state.log_history if f"eval_{name}" in entry]
+        for name in SELECTIONS
+    }
+    best = np.argmax(history["accuracy"]) if cell.select == "accuracy" else np.argmin(history["loss"])
     started = time.perf_counter()
     settings = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
     report = trainer.evaluate_faithfulness(
@@ -121,8 +127,8 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
     seconds = {"train": train_seconds, "evaluation": time.perf_counter() - started}
     return facts | {
         "seconds": seconds,
-        "validation_accuracy": history,
-        "epoch": int(np.argmax(history)) + 1,
+        "validation": history,
+        "epoch": int(best) + 1,
         "log_history": trainer.state.log_history,
         "summary": report.summary(),
         "per_example": per_example(report),
@@ -176,7 +182,8 @@ def make_trainer(
         save_total_limit=1,
         save_only_model=True,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
+        metric_for_best_model=cell.select,
+        greater_is_better=cell.select == "accuracy",
         logging_strategy="epoch",
         report_to="none",
         disable_tqdm=True,

@@ -72,10 +72,11 @@ def _notes(arms: dict[str, Cells]) -> str:
     for arm, group in arms.items():
         knobs = ", ".join(f"{name[4:]} {value}" for name, value in group[0]["settings"]["knobs"].items())
         epochs = ", ".join(f"{cell['epoch']}" for cell in group)
+        select = group[0]["settings"]["select"]
         train = np.mean([cell["seconds"]["train"] for cell in group])
         evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
         lines.append(
-            f"{arm}: {knobs}; epoch picked on validation {epochs}; "
+            f"{arm}: {knobs}; epoch picked by validation {select}: {epochs}; "
             f"{train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
         )
     if any(cell["summary"]["provenance"]["trained_masking"] == provenance["operator"] for cell in cells):
