@@ -72,7 +72,7 @@ def _notes(arms: dict[str, Cells]) -> str:
     for arm, group in arms.items():
         knobs = ", ".join(f"{name[4:]} {value}" for name, value in group[0]["settings"]["knobs"].items())
         epochs = ", ".join(f"{cell['epoch']}" for cell in group)
-        select = group[0]["settings"]["select"]
+        select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
         train = np.mean([cell["seconds"]["train"] for cell in group])
         evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
         lines.append(

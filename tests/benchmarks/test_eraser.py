@@ -73,6 +73,7 @@ def test_another_knob_is_another_cell(finished):
     [
         (["--arms", "magic"], r"unknown arms \['magic'\]: use \['plain', 'guided'\]"),
         (["--sgt_mask_fraction", "2"], r"sgt_mask_fraction must be in \[0, 1\], got 2.0"),
+        (["--select", "luck"], "unknown selection 'luck': use one of"),
         (["--dataset", "imdb", "--data_dir", "/nowhere"], "/nowhere"),
     ],
 )
@@ -92,6 +93,7 @@ def test_the_table_on_paper():
                 "dataset": "toy",
                 "model": "bilstm",
                 "arm": arm,
+                "select": "loss",
                 "seed": seed,
                 "knobs": {"sgt_kl_weight": 0.0},
             },
