@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sgt_hf.metrics import module_path
-from sgt_hf.metrics.aopc import aopc, probability_drops
+from sgt_hf.metrics.curves import aopc, gain_over_random, probability_drops
 
 FULL = [0.9, 0.5]
 REMOVED = [[0.8, 0.5, 0.2], [0.5, 0.6, 0.1]]
@@ -27,9 +27,36 @@ def test_the_evaluate_module_gives_the_same_offline():
     assert result["comprehensiveness_per_bin"] == pytest.approx([0.05, 0.15, 0.55])
 
 
+RANDOM = [[[0.9, 0.9, 0.6], [0.7, 0.7, 0.7]], [[0.5, 0.5, 0.2], [0.5, 0.5, 0.5]]]
+
+
+def test_gain_over_random_on_paper():
+    # random drops: means .1 and .2, .1 and 0; the ranking's own .4 and .1
+    assert gain_over_random(FULL, REMOVED, RANDOM) == pytest.approx([0.25, 0.05])
+    assert gain_over_random(FULL, REMOVED, RANDOM, convention="unirex") == pytest.approx([0.75 / 4, 0.15 / 4])
+    zeroth = gain_over_random(FULL, REMOVED, RANDOM, convention="paper", empty=EMPTY)
+    assert zeroth == pytest.approx([0.75 / 4, 0.15 / 4])  # the zeroth bin does not know the ranking
+
+
+def test_a_random_ranking_gains_nothing_over_itself():
+    draw = np.array(RANDOM)[:, :1]
+    assert gain_over_random(FULL, draw[:, 0], draw) == pytest.approx([0, 0])
+
+
+def test_the_evaluate_module_knows_confidence_and_the_gain_over_random():
+    metric = evaluate.load(module_path("aopc"))
+    plain = metric.compute(full=FULL, removed=REMOVED, kept=REMOVED)
+    assert plain["mean_confidence"] == pytest.approx(0.7)
+    assert not [name for name in plain if name.endswith("_minus_random")]
+    result = metric.compute(full=FULL, removed=REMOVED, kept=REMOVED, random_removed=RANDOM, random_kept=RANDOM)
+    assert result["comprehensiveness_minus_random"] == pytest.approx(0.15)
+    assert result["sufficiency_minus_random"] == pytest.approx(0.15)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: gain_over_random(FULL, REMOVED, REMOVED), r"random \(N, D ≥ 1, R\) beside perturbed \(2, 3\)"),
         (lambda: aopc(FULL, REMOVED, convention="mean"), "unknown convention 'mean': use one of"),
         (lambda: aopc([0.9], REMOVED), r"got shapes \(1,\) and \(2, 3\)"),
         (lambda: aopc(FULL, [[0.1], [1.4]]), r"perturbed holds no probability at index \(1, 0\): 1.4"),

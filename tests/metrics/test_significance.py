@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sgt_hf.metrics.significance import bootstrap_mean
+from sgt_hf.metrics.significance import bootstrap_mean, rank_biserial, wilcoxon_signed_rank
 
 
 def test_interval_of_a_large_normal_sample_is_the_textbook_one():
@@ -22,3 +22,49 @@ def test_constant_values_have_no_width_and_no_values_are_refused():
         bootstrap_mean([])
     with pytest.raises(ValueError, match="finite values"):
         bootstrap_mean([1.0, float("inf")])
+
+
+def test_wilcoxon_on_paper():
+    # differences 1, −2, 3, 4: ranks 1 2 3 4, smaller sum 2; P(W ≤ 2) = 3/16, two-sided 3/8
+    first, second = [1.0, 0.0, 3.0, 4.0], [0.0, 2.0, 0.0, 0.0]
+    assert wilcoxon_signed_rank(first, second) == pytest.approx((2, 3 / 8))
+    assert rank_biserial(first, second) == pytest.approx((8 - 2) / 10)
+    assert rank_biserial(second, first) == pytest.approx(-0.6)
+
+
+def signed_ranks(first, second):
+    """Sums of ranks above and below by loops: a size's rank is the number below it plus half of those like it."""
+    gaps = [a - b for a, b in zip(first, second, strict=True) if a != b]
+    sums = {True: 0.0, False: 0.0}
+    for gap in gaps:
+        smaller = sum(abs(other) < abs(gap) for other in gaps)
+        alike = sum(abs(other) == abs(gap) for other in gaps)
+        sums[gap > 0] += smaller + (alike + 1) / 2
+    return sums[True], sums[False]
+
+
+def test_ties_and_zeros_agree_with_ranks_by_loops():
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 5, (2, 40)).astype(float)
+    above, below = signed_ranks(first, second)
+    assert wilcoxon_signed_rank(first, second).statistic == min(above, below)
+    assert rank_biserial(first, second) == pytest.approx((above - below) / (above + below))
+    assert wilcoxon_signed_rank(first, second).p_value == wilcoxon_signed_rank(second, first).p_value
+
+
+def test_equal_models_do_not_differ_and_always_better_ones_do():
+    values = np.linspace(0, 1, 30)
+    assert wilcoxon_signed_rank(values, values) == (0, 1)
+    assert rank_biserial(values, values) == 0
+    assert wilcoxon_signed_rank(values + 0.1, values).p_value < 1e-6
+    assert rank_biserial(values + 0.1, values) == 1
+
+
+@pytest.mark.parametrize("test", [wilcoxon_signed_rank, rank_biserial])
+def test_what_is_no_pair_is_refused(test):
+    with pytest.raises(ValueError, match=r"two paired samples \(N ≥ 1,\), got shapes \(2,\) and \(1,\)"):
+        test([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="two paired samples"):
+        test([], [])
+    with pytest.raises(ValueError, match="must be finite"):
+        test([1.0], [float("nan")])
