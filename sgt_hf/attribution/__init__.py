@@ -1,0 +1,43 @@
+"""Captum's saliency methods, bound to an adapter: one score per feature, whatever the batch size."""
+
+from .baselines import baseline, baseline_distribution
+from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
+from .completeness import relative_delta, warn_if_incomplete
+from .draws import Draws, random_scores
+from .gradients import gradient, gradient_shap, input_x_gradient, integrated_gradients, random, smooth_grad
+from .rescale import deep_lift, deep_shap
+
+ATTRIBUTIONS: dict[str, Method] = {
+    "gradient": gradient,
+    "input_x_gradient": input_x_gradient,
+    "integrated_gradients": integrated_gradients,
+    "smooth_grad": smooth_grad,
+    "deep_lift": deep_lift,
+    "gradient_shap": gradient_shap,
+    "deep_shap": deep_shap,
+    "random": random,
+}
+
+__all__ = [
+    "ATTRIBUTIONS",
+    "Attribution",
+    "AttributionSettings",
+    "Draws",
+    "FromFeatures",
+    "Method",
+    "Point",
+    "baseline",
+    "baseline_distribution",
+    "deep_lift",
+    "deep_shap",
+    "forward_from_features",
+    "gradient",
+    "gradient_shap",
+    "input_x_gradient",
+    "integrated_gradients",
+    "random",
+    "random_scores",
+    "relative_delta",
+    "smooth_grad",
+    "warn_if_incomplete",
+]

@@ -1,0 +1,52 @@
+"""What stands for nothing: one baseline, or a distribution of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..adapters.base import Adapter
+from .binding import AttributionSettings, Point
+from .draws import Draws, as_rows, from_rows
+
+
+def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str) -> Tensor:
+    """Return the features of an empty input; features that are not eligible keep their own value.
+
+    Args:
+        model: The model.
+        adapter: Its adapter.
+        point: The batch.
+        name: `zero`, or a token of `Adapter.token_features`.
+
+    Returns:
+        The shape of the features, detached.
+
+    Raises:
+        ValueError: The tokenizer has no such token.
+    """
+    start = torch.zeros_like(point.features)
+    if name != "zero":
+        start = adapter.token_features(model, name, point.features)
+    rows, own = as_rows(start, adapter.feature_dim), as_rows(point.features, adapter.feature_dim)
+    kept = torch.where(point.eligible[..., None], rows, own)
+    return from_rows(kept, point.features, adapter.feature_dim).detach()
+
+
+def baseline_distribution(
+    model: nn.Module, adapter: Adapter, point: Point, settings: AttributionSettings, draws: Draws
+) -> Tensor:
+    """Draw the SHAPs' baselines: `settings.baseline`, with Gaussian noise of `settings.shap_noise` around it.
+
+    Args:
+        model: The model.
+        adapter: Its adapter.
+        point: The batch.
+        settings: Of the methods.
+        draws: The samples' generators, which move on.
+
+    Returns:
+        (shap_baselines, B, …), every sample its own.
+    """
+    centre = baseline(model, adapter, point, settings.baseline)
+    return (centre + draws.normal(settings.shap_baselines, settings.shap_noise)).to(centre.dtype)

@@ -1,0 +1,98 @@
+"""Random numbers of a batch, each sample's from a generator of its own, so that its batch does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .binding import AttributionSettings, Point
+
+
+def random_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) -> Tensor:
+    """Draw uniform scores, each sample from a generator of its own: the control of every ranking.
+
+    Args:
+        eligible: (B, F) bool, the features that are ranked (one per group, where there are groups).
+        index: The samples' positions in their data set.
+        draws: How many rankings.
+        seed: Of all of them.
+
+    Returns:
+        (draws, B, F) in [0, 1), 0 where not eligible.
+    """
+    scores = torch.zeros(draws, *eligible.shape)
+    for row, generator in enumerate(_generators(index, seed)):
+        free = eligible[row].cpu()
+        scores[:, row, free] = torch.rand(draws, int(free.sum()), generator=generator)
+    return scores.to(eligible.device)
+
+
+class Draws:
+    """A batch's random numbers. How many are taken at a time does not change which they are.
+
+    Args:
+        point: The batch.
+        dim: Its component axis, see `Adapter.feature_dim`.
+        seed: Of all samples.
+    """
+
+    def __init__(self, point: Point, dim: int | None, *, seed: int) -> None:
+        self.point = point
+        self.dim = dim
+        self.generators = _generators(point.index, seed)
+        self.spread = _range(as_rows(point.features.float(), dim), point.eligible)
+
+    def uniform(self, count: int) -> Tensor:
+        """Return (count, B, 1, …) in [0, 1), broadcast over a sample's features."""
+        drawn = torch.stack([torch.rand(count, generator=generator) for generator in self.generators], dim=1)
+        return drawn.view(count, -1, *[1] * (self.point.features.dim() - 1)).to(self.point.features.device)
+
+    def normal(self, count: int, deviation: float) -> Tensor:
+        """Return (count, B, …) Gaussian noise on eligible features, 0 elsewhere.
+
+        Args:
+            count: How many draws.
+            deviation: Standard deviation, as a share of the sample's own range of eligible values.
+        """
+        return torch.stack([self._normal() for _ in range(count)]) * deviation
+
+    def _normal(self) -> Tensor:
+        rows = as_rows(self.point.features, self.dim)
+        noise = torch.zeros(rows.shape)
+        for row, generator in enumerate(self.generators):
+            free = self.point.eligible[row].cpu()
+            noise[row, free] = torch.randn(int(free.sum()), rows.shape[-1], generator=generator)
+        return from_rows(noise.to(rows.device) * self.spread, self.point.features, self.dim)
+
+
+def portions(total: int, point: Point, settings: AttributionSettings) -> Iterator[slice]:
+    """Yield runs of `total` draws of a batch that fit into one forward each, at least one draw a run."""
+    size = max(1, settings.max_features // max(1, point.eligible.numel()))
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def as_rows(features: Tensor, dim: int | None) -> Tensor:
+    """Return the (B, F, C) view of a ranked tensor: one row a feature, its components last."""
+    return features.flatten(1)[..., None] if dim is None else features.movedim(dim, -1).flatten(1, -2)
+
+
+def from_rows(rows: Tensor, like: Tensor, dim: int | None) -> Tensor:
+    """Undo `as_rows`: return (B, F, C) in the shape of `like`."""
+    if dim is None:
+        return rows.reshape(like.shape)
+    return rows.reshape(like.movedim(dim, -1).shape).movedim(-1, dim)
+
+
+def _generators(index: list[int], seed: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed((seed + 1) * 1_000_003 + position) for position in index]
+
+
+def _range(rows: Tensor, eligible: Tensor) -> Tensor:
+    """(B, 1, 1) largest minus smallest eligible value of each sample; 0 where nothing is eligible."""
+    outside = ~eligible[..., None]
+    high = rows.masked_fill(outside, -torch.inf).amax((1, 2), keepdim=True)
+    low = rows.masked_fill(outside, torch.inf).amin((1, 2), keepdim=True)
+    return (high - low).clamp(min=0)
