@@ -3,7 +3,7 @@
 from .adapters import TextAdapter
 from .data.eraser import load_eraser
 from .faithfulness import evaluate_faithfulness
-from .faithfulness_report import FaithfulnessReport
+from .faithfulness.report import FaithfulnessReport
 from .loss import saliency_guided_loss
 from .models import BiLstmConfig, BiLstmForSequenceClassification
 from .trainer import SaliencyGuidedTrainer

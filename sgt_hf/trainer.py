@@ -13,7 +13,7 @@ from .adapters import Adapter, adapter_for
 from .adapters.base import logits_of
 from .data.rationales import DataCollatorWithWordIds
 from .faithfulness import evaluate_faithfulness
-from .faithfulness_report import FaithfulnessReport
+from .faithfulness.report import FaithfulnessReport
 from .loss import SaliencyGuidedLoss, saliency_guided_loss, task_cross_entropy
 from .training_args import SaliencyGuidedTrainingArguments, knobs_of
 

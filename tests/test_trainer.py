@@ -238,7 +238,8 @@ def test_the_tokenizer_is_taken_from_the_collator(tmp_path):
 
 def test_faithfulness_from_the_trainer(tmp_path):
     trainer = trained(tmp_path, sgt_masking="delete")
-    report = trainer.evaluate_faithfulness(methods=["gradient"], progress=False)
+    with pytest.warns(UserWarning, match=r"trained to bear it \(delete\), which flatters sufficiency"):
+        report = trainer.evaluate_faithfulness(methods=["gradient"], progress=False)
     assert report.methods == ("gradient", "random")
     assert len(report.full) == 16
     assert "trained with the same operator (delete)" in str(report)

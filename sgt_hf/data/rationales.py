@@ -18,6 +18,9 @@ from ..masking.text import FILLS
 # Tokenizers without a limit of their own carry a number near 1e30 for it.
 _UNLIMITED = 1_000_000_000
 
+# Where a row's words come from: kept for results that go back to the documents, as ERASER's scorer wants them.
+_PLACES = ("docids", "doc_lengths", "evidence_groups")
+
 
 def encode_words(
     dataset: Dataset,
@@ -44,7 +47,8 @@ def encode_words(
         The rows with `input_ids`, `attention_mask`, `token_type_ids` if the tokenizer makes them, `labels`, `word_ids`
         (per token the index into the row's `document`; -1 for special tokens and the query), `segment_ids` (per token
         0 or 1, the sequence of the pair; -1 for special tokens), `truncated_words` (document words of which no token
-        was kept), and `annotation_id` and `rationale` as they were.
+        was kept), and as they were `annotation_id`, `rationale`, and `docids`, `doc_lengths` and `evidence_groups`, by
+        which results go back to the words of each document.
 
     Warns:
         UserWarning: Words were cut; says how many.
@@ -60,7 +64,7 @@ def encode_words(
         max_length = tokenizer.model_max_length
     if max_length is not None:
         _check_room(dataset, tokenizer, max_length, with_query)
-    kept = {"annotation_id", "rationale", "label"}
+    kept = {"annotation_id", "rationale", "label", *_PLACES}
     encoded = dataset.map(
         _encode_batch,
         batched=True,

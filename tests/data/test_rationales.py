@@ -55,8 +55,15 @@ def test_one_document_on_paper():
     assert encoded.features["labels"].names == ["NEG", "POS"]
     assert set(encoded.column_names) == {
         *("annotation_id", "rationale", "labels", "input_ids", "attention_mask", "token_type_ids"),
-        *("word_ids", "segment_ids", "truncated_words"),
+        *("word_ids", "segment_ids", "truncated_words", "doc_lengths"),
     }
+
+
+def test_what_leads_back_to_the_documents_is_kept_as_it_was():
+    evidence = [[{"docid": "a", "start_token": 0, "end_token": 1, "text": "the"}]]
+    data = rows(DOCUMENT).add_column("docids", [["a"]]).add_column("evidence_groups", [evidence])
+    encoded = encode_words(data, make_tokenizer())
+    assert columns(encoded, "docids", "doc_lengths", "evidence_groups") == [["a"], [3], evidence]
 
 
 def test_query_and_document_on_paper():
@@ -221,7 +228,7 @@ def test_collator_equals_the_ordinary_one(side, multiple):
 def test_collator_pads_per_token_columns(side):
     tokenizer = make_tokenizer(padding_side=side)
     encoded = encode_words(rows(DOCUMENT, ["bad"]), tokenizer).remove_columns(
-        ["annotation_id", "rationale", "truncated_words"]
+        ["annotation_id", "rationale", "truncated_words", "doc_lengths"]
     )
     features = [{**row, "protected": [0] * len(row["input_ids"])} for row in encoded]
     untouched = copy.deepcopy(features)

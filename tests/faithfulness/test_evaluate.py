@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -6,13 +8,14 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from sgt_hf import TextAdapter, evaluate_faithfulness
+from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.rationales import encode_words
 from tests import oracle
 from tests.tiny import make_model, make_rows, make_tokenizer
 
-FAST = AttributionSettings(steps=4, samples=2)
+FAST = AttributionSettings(steps=4, samples=2, max_delta=1e9)  # of few steps, and not what is tested here
+MATTERS = {"initializer_range": 0.5}  # as initialised by default, words move probabilities by a millionth
 
 
 class CountsGood(nn.Module):
@@ -76,7 +79,8 @@ def by_hand(model, tokenizer, text, scores, share, *, keep):
     ("family", "padding_side"), [("bert", "right"), ("roberta", "right"), ("llama", "right"), ("llama", "left")]
 )
 def test_curves_agree_with_deleting_words_by_hand(family, padding_side):
-    tokenizer, model = make_tokenizer(family, padding_side=padding_side), make_model(family).eval()
+    tokenizer = make_tokenizer(family, padding_side=padding_side)
+    model = make_model(family, **MATTERS).eval()
     texts = ["good film not very dull plot", "bad plot", "the great actor a film", "not good film"]
     report = evaluate_faithfulness(
         model, rows_of(tokenizer, *texts), tokenizer, methods=["gradient"], progress=False, batch_size=3
@@ -93,7 +97,7 @@ def test_curves_agree_with_deleting_words_by_hand(family, padding_side):
 
 
 def test_words_of_several_tokens_are_removed_whole_and_the_query_never():
-    tokenizer, model = make_tokenizer("bert"), make_model("bert").eval()
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", **MATTERS).eval()
     rows = [
         {"document": ["greatly", "bad", "film"], "query": ["good", "plot"], "label": 0, "annotation_id": "a"},
         {"document": ["badness"], "query": ["the"], "label": 0, "annotation_id": "b"},
@@ -116,11 +120,11 @@ def test_words_of_several_tokens_are_removed_whole_and_the_query_never():
 
 @pytest.mark.parametrize("operator", ["delete", "unk", "mask"])
 def test_the_batch_size_changes_nothing(operator):
-    tokenizer, model = make_tokenizer("bert"), make_model("bert", dropout=0.5)
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", dropout=0.5, **MATTERS)
     rows = make_rows(tokenizer, count=7)
 
     def run(batch_size, budget):
-        settings = AttributionSettings(steps=4, samples=2, max_features=budget)
+        settings = dataclasses.replace(FAST, max_features=budget)
         return evaluate_faithfulness(
             model, rows, tokenizer, operator=operator, batch_size=batch_size, settings=settings, progress=False
         )
@@ -131,6 +135,92 @@ def test_the_batch_size_changes_nothing(operator):
             first, second = getattr(one.curves[method], kind), getattr(many.curves[method], kind)
             assert first == pytest.approx(second, abs=1e-6), (method, kind)
     assert one.predicted.tolist() == many.predicted.tolist()
+
+
+class Counting(nn.Module):
+    """A model whose calls' shapes are kept."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.shapes = []
+
+    def get_input_embeddings(self):
+        return self.model.get_input_embeddings()
+
+    def forward(self, input_ids, attention_mask):
+        self.shapes.append(tuple(input_ids.shape))
+        return self.model(input_ids=input_ids, attention_mask=attention_mask)
+
+    @property
+    def sizes(self):
+        return [rows * width for rows, width in self.shapes]
+
+
+def long_rows(tokenizer, *sizes):
+    return Dataset.from_list([{"input_ids": [4 + i % 12 for i in range(size)], "labels": 0} for size in sizes])
+
+
+def small_lstm():
+    torch.manual_seed(0)
+    return Counting(BiLstmForSequenceClassification(BiLstmConfig(vocab_size=24, embedding_dim=4, hidden_size=4)))
+
+
+def test_the_work_is_the_least_possible():
+    tokenizer, model = make_tokenizer("gpt2"), small_lstm()
+    rows = long_rows(tokenizer, *range(200, 208))
+    evaluate_faithfulness(model, rows, tokenizer, methods=[], random_draws=1, progress=False)
+    least = 6 * sum(range(200, 208))  # one reading, and 5 n tokens that the five bins leave
+    assert least <= sum(model.sizes) < 1.03 * least  # roundings up, and padding
+
+
+def test_short_texts_need_less_than_that():
+    tokenizer, model = make_tokenizer("gpt2"), small_lstm()
+    rows = long_rows(tokenizer, *[4] * 20)
+    evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], random_draws=10, progress=False)
+    # 2,220 perturbed texts, but 4 words leave 4 + 6 + 4 + 1 that differ, and few batches hold one again
+    assert sum(rows for rows, width in model.shapes if width <= 3) <= 2 * 15
+
+
+@pytest.mark.parametrize("budget", [1000, 25_000])
+def test_documents_of_ten_thousand_words_stay_within_the_budget(budget):
+    tokenizer, model = make_tokenizer("gpt2"), small_lstm()
+    rows = long_rows(tokenizer, 10_000, 300, 299, 298)
+    settings = AttributionSettings(max_features=budget)
+    report = evaluate_faithfulness(
+        model, rows, tokenizer, methods=[], random_draws=1, settings=settings, progress=False, bins=(0.5,)
+    )
+    assert np.isfinite(report.curves["random"].removed).all()
+    assert max(model.sizes) <= max(budget, 10_000)  # a single document may pass the budget, never two of them
+    assert all(rows == 1 or rows * width <= budget for rows, width in model.shapes)
+
+
+def test_documents_of_ten_thousand_words_are_cut_to_the_model_and_counted():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    words = {"document": ["good", "film"] * 5_000, "query": [], "label": 0, "annotation_id": "a"}
+    with pytest.warns(UserWarning, match="max_length=32 tokens cut 1 of 1 rows: 9970 of 10000 document words"):
+        rows = encode_words(Dataset.from_list([words]), tokenizer)
+    report = evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], progress=False)
+    assert report.provenance.truncated_words == report.summary()["provenance"]["truncated_words"] == 9970
+    assert "9970 words past the maximal length were cut off" in str(report)
+    short = evaluate_faithfulness(model, make_rows(tokenizer, 2), tokenizer, methods=[], progress=False)
+    assert short.provenance.truncated_words is None
+
+
+def test_a_row_past_the_models_positions_is_refused():
+    tokenizer = make_tokenizer("bert")
+    rows = Dataset.from_list([{**tokenizer(text), "labels": 0} for text in ("bad", "film " * 50)])
+    with pytest.raises(ValueError, match="row 1 has 52 tokens and BertForSequenceClassification has positions for 40"):
+        evaluate_faithfulness(make_model("bert"), rows, tokenizer, progress=False)
+
+
+def test_another_operator_than_training_is_no_cause_for_a_warning():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, count=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate_faithfulness(model, rows, tokenizer, methods=[], trained_masking="unk", progress=False)
 
 
 def test_random_has_as_many_draws_as_asked_and_repeats_with_the_seed():
@@ -154,11 +244,15 @@ def test_the_model_is_given_back_as_it_was():
 def test_report_table_summary_and_provenance():
     tokenizer, model = make_tokenizer("bert"), make_model("bert")
     rows = make_rows(tokenizer, count=6)
-    report = evaluate_faithfulness(
-        model, rows, TextAdapter(tokenizer), settings=FAST, progress=False, trained_masking="unk", operator="unk"
-    )
+    with pytest.warns(UserWarning, match=r"trained to bear it \(unk\), which flatters sufficiency"):
+        report = evaluate_faithfulness(
+            model, rows, TextAdapter(tokenizer), settings=FAST, progress=False, trained_masking="unk", operator="unk"
+        )
     text = str(report)
-    assert "operator unk, bins ⌈q·n⌉ tokens at 1, 5, 10, 20, 50 %" in text
+    assert (
+        "AOPC convention eraser, operator unk, bins ⌈q·n⌉ tokens at 1, 5, 10, 20, 50 %, class predicted on the full "
+        "input, reduction auto"
+    ) in text
     assert "trained with the same operator (unk), which flatters sufficiency" in text
     assert f"accuracy {np.mean(report.predicted == np.array(rows['labels'])):.3f}" in text
     summary = json.loads(json.dumps(report.summary()))

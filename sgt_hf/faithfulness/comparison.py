@@ -1,0 +1,173 @@
+"""Which of two models has the more faithful explanations, by how much, and whether the answer can be trusted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..metrics.significance import Interval, bootstrap_mean
+from .report import FaithfulnessReport
+
+MAX_CONFIDENCE_GAP = 0.05
+_SAME = ("convention", "operator", "bins", "unit")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of one method, the first model minus the second.
+
+    Attributes:
+        method: Whose rankings.
+        metric: `comprehensiveness` or `sufficiency`; with `_gain`, counted from the model's own random rankings; with
+            `normalized_` before it, between the text's own limits.
+        interval: Mean over texts of the paired differences and its bootstrap interval.
+        texts: How many texts it is the mean of.
+    """
+
+    method: str
+    metric: str
+    interval: Interval
+    texts: int
+
+    @property
+    def verdict(self) -> str:
+        """`first` or `second`, the model that does better, or `undecided` where the interval holds zero.
+
+        Of comprehensiveness higher is better, of sufficiency lower.
+        """
+        if not self.interval.excludes_zero:
+            return "undecided"
+        return "first" if (self.interval.mean > 0) == ("comprehensiveness" in self.metric) else "second"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of `compare`.
+
+    Attributes:
+        differences: By method and metric.
+        mean_confidence: Of both models: the probability of the predicted class on whole texts.
+        provenance: How both were measured, in one line.
+    """
+
+    differences: dict[tuple[str, str], Difference]
+    mean_confidence: tuple[float, float]
+    provenance: str
+
+    def __str__(self) -> str:
+        """A table of differences, first minus second."""
+        lines = [f"{'first − second':22}{'':30}{'mean':>8}{'interval':>20}  better"]
+        for found in self.differences.values():
+            mean, low, high = found.interval
+            interval = f"[{low:.3f}, {high:.3f}]"
+            lines.append(f"{found.method:22}{found.metric:30}{mean:8.3f}{interval:>20}  {found.verdict}")
+        first, second = self.mean_confidence
+        return "\n".join([*lines, f"mean confidence {first:.3f} and {second:.3f}", self.provenance])
+
+
+def compare(
+    first: FaithfulnessReport, second: FaithfulnessReport, *, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Compare two models on the same texts, text by text.
+
+    Args:
+        first: Of one model.
+        second: Of the other, measured alike.
+        confidence: Of the bootstrap intervals, in (0, 1).
+        seed: Of the resampling.
+
+    Warns:
+        UserWarning: The models' mean confidences differ by more than 0.05: a more confident model has further to fall,
+            so raw AOPC favours it. Then compare gains or normalised values.
+
+    Raises:
+        ValueError: The reports are of other texts, measured otherwise, or share no method.
+
+    References:
+        Edin et al. Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attribution Explainability.
+        ACL 2025.
+    """
+    _check_alike(first, second)
+    means = float(first.full.mean()), float(second.full.mean())
+    if abs(means[0] - means[1]) > MAX_CONFIDENCE_GAP:
+        warnings.warn(
+            f"the models' mean confidences are {means[0]:.3f} and {means[1]:.3f}: raw AOPC favours the more confident "
+            "one, so compare gains over random rankings or normalised values",
+            stacklevel=2,
+        )
+    differences = {}
+    for method in (name for name in first.methods if name in second.methods):
+        one, other = _values(first, method), _values(second, method)
+        for metric in (name for name in one if name in other):
+            paired = one[metric] - other[metric]
+            known = paired[~np.isnan(paired)]  # NAOPC of a text whose rankings all do alike
+            if len(known):
+                interval = bootstrap_mean(known, confidence=confidence, seed=seed)
+                differences[method, metric] = Difference(method, metric, interval, len(known))
+    return Comparison(differences, means, str(first.provenance))
+
+
+def compare_over_operators(
+    reports: Mapping[str, tuple[FaithfulnessReport, FaithfulnessReport]], *, confidence: float = 0.95, seed: int = 0
+) -> tuple[dict[str, Comparison], list[tuple[str, str]]]:
+    """Compare two models under several operators, and find the verdicts that depend on the operator.
+
+    Args:
+        reports: By operator, the first and the second model's report.
+        confidence: Of the bootstrap intervals, in (0, 1).
+        seed: Of the resampling.
+
+    Returns:
+        The comparisons by operator; and the (method, metric) under which the first model is better by one operator and
+        the second by another, each beyond its interval.
+
+    Warns:
+        UserWarning: There are such, and names them; and see `compare`.
+
+    Raises:
+        ValueError: There are fewer than two operators, a report was made with another than it is filed under, or see
+            `compare`.
+    """
+    if len(reports) < 2:
+        raise ValueError(f"expected reports of two operators or more, got {sorted(reports)}")
+    for operator, pair in reports.items():
+        used = {report.provenance.operator for report in pair}
+        if used != {operator}:
+            raise ValueError(f"the reports filed under operator {operator!r} were made with {sorted(used)}")
+    found = {operator: compare(*pair, confidence=confidence, seed=seed) for operator, pair in reports.items()}
+    verdicts: dict[tuple[str, str], dict[str, str]] = {}
+    for operator, comparison in found.items():
+        for key, difference in comparison.differences.items():
+            verdicts.setdefault(key, {})[operator] = difference.verdict
+    flipped = [key for key, by_operator in verdicts.items() if {"first", "second"} <= set(by_operator.values())]
+    if flipped:
+        listed = "; ".join(f"{' '.join(key)}: {verdicts[key]}" for key in flipped)
+        warnings.warn(f"verdicts flip with the operator, so neither model is better by them: {listed}", stacklevel=2)
+    return found, flipped
+
+
+def _values(report: FaithfulnessReport, method: str) -> dict[str, NDArray[np.float64]]:
+    values, chance = report[method], report["random"]
+    metrics = {"comprehensiveness": values.comprehensiveness, "sufficiency": values.sufficiency}
+    if method != "random":
+        metrics["comprehensiveness_gain"] = values.comprehensiveness - chance.comprehensiveness
+        metrics["sufficiency_gain"] = values.sufficiency - chance.sufficiency
+    if values.normalized_comprehensiveness is not None and values.normalized_sufficiency is not None:
+        metrics["normalized_comprehensiveness"] = values.normalized_comprehensiveness
+        metrics["normalized_sufficiency"] = values.normalized_sufficiency
+    return metrics
+
+
+def _check_alike(first: FaithfulnessReport, second: FaithfulnessReport) -> None:
+    for name in _SAME:
+        one, other = getattr(first.provenance, name), getattr(second.provenance, name)
+        if one != other:
+            raise ValueError(f"the reports were not measured alike: {name} is {one!r} and {other!r}")
+    if len(first.full) != len(second.full):
+        raise ValueError(f"the reports are of {len(first.full)} and {len(second.full)} texts")
+    if first.labels is not None and second.labels is not None and (first.labels != second.labels).any():
+        raise ValueError("the reports are of different texts, or of texts in another order: their labels differ")

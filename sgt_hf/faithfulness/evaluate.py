@@ -1,0 +1,195 @@
+"""Model + adapter + data set → attributions → removal curves → metrics."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from ..adapters import Adapter
+from ..attribution import AttributionSettings
+from ..metrics.aopc import BINS, CONVENTIONS
+from .measurement import Job, measure_shares
+from .normalization import NORMALIZATIONS, check_width
+from .predictions import Predictions, identities_of, label_names_of
+from .provenance import Provenance
+from .removal import Removal
+from .report import Curves, FaithfulnessReport
+from .rows import Rows, survey_rows
+from .word_scores import METHODS, make_explainer, warn_of_deltas
+
+
+def evaluate_faithfulness(
+    model: nn.Module,
+    dataset: Any,
+    adapter: Adapter | PreTrainedTokenizerBase,
+    *,
+    methods: Sequence[str] = METHODS,
+    bins: Sequence[float] = BINS,
+    operator: str = "delete",
+    convention: str = "eraser",
+    reduction: str = "auto",
+    granularity: str | None = None,
+    random_draws: int = 10,
+    settings: AttributionSettings | None = None,
+    batch_size: int = 16,
+    collator: Any = None,
+    trained_masking: str | None = None,
+    normalize: str | None = None,
+    beam_width: int = 5,
+    progress: bool = True,
+) -> FaithfulnessReport:
+    """Measure how faithful gradient explanations of a model are, beside a random ranking of the same model.
+
+    For each text the words are ranked by each method's score for the predicted class; the top ⌈q·n⌉ are removed, and
+    kept alone; the change of the predicted class's probability is comprehensiveness and sufficiency.
+
+    Under torchrun or `accelerate launch` every process passes the same data set, measures its share, and returns the
+    whole report. Memory is bounded by `settings.max_features`, whatever the number of texts: only a single text longer
+    than that passes it.
+
+    Args:
+        model: A classifier with softmax output; its modes and gradients are left as they were.
+        dataset: Rows of features as for `Trainer`, a map-style data set. With `word_ids` (see
+            `sgt_hf.data.rationales`) units are words, otherwise tokens.
+        adapter: The model's adapter, or its tokenizer.
+        methods: Names of `sgt_hf.attribution.ATTRIBUTIONS`. `random` is always added.
+        bins: Shares q of the words, ascending in (0, 1].
+        operator: How words are removed: `delete`, or a token in their place: `unk`, `mask`.
+        convention: How bins are aggregated, see `sgt_hf.metrics.aopc.aopc`.
+        reduction: How an attribution becomes a token's score; a word's is the sum over its tokens.
+        granularity: `word` or `token`; None for words where the data has `word_ids`.
+        random_draws: Random rankings per text, ≥ 1.
+        settings: Of the methods and of the seed.
+        batch_size: Texts that are attributed at once, at most.
+        collator: Makes batches of rows; by default pads with the adapter's tokenizer.
+        trained_masking: The masking that the model was trained with, if any, for the provenance line.
+        normalize: How to search for each text's lowest and highest reachable AOPC, which makes NAOPC: `beam`, `exact`
+            (texts of a few words), or None. See `sgt_hf.faithfulness.normalization.extreme_curves` for what it costs.
+        beam_width: Of the beam, ≥ 1.
+        progress: Whether to show a bar, on the main process.
+
+    Returns:
+        `FaithfulnessReport`: per-sample curves, AOPC, table.
+
+    Warns:
+        UserWarning: The operator is the masking of training; or the methods' scores miss the sum they promise.
+
+    Raises:
+        ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set, a
+            multi-label model, or a row that is longer than the model's positions reach.
+    """
+    explainer = make_explainer(
+        model,
+        dataset,
+        adapter,
+        methods=[name for name in methods if name != "random"],
+        reduction=reduction,
+        granularity=granularity,
+        settings=settings,
+    )
+    limit = explainer.settings.max_features
+    removal = Removal(model, explainer.adapter, operator, explainer.granularity, limit)
+    job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
+    _check(job, convention)
+    rows = survey_rows(model, dataset, explainer.adapter.main_input)
+    if trained_masking == operator:
+        warnings.warn(
+            f"words are removed as the model was trained to bear it ({operator}), which flatters sufficiency: evaluate "
+            "with another operator too",
+            stacklevel=2,
+        )
+    measured = measure_shares(job, dataset, rows, batch_size=batch_size, collator=collator, progress=progress)
+    warn_of_deltas(explainer, torch.stack([text["delta"] for text in measured]))
+    provenance = _provenance(job, rows, convention, trained_masking)
+    return _report(measured, job, provenance, dataset)
+
+
+def _report(texts: list[dict[str, Any]], job: Job, provenance: Provenance, dataset: Any) -> FaithfulnessReport:
+    predicted = np.array([text["predicted"] for text in texts])
+    methods = job.explainer.methods
+    classes = {name: _stacked(texts, name) for name in ("full", "empty", "removed", "kept")}
+    chosen = {name: values[np.arange(len(texts)), ..., predicted] for name, values in classes.items()}
+    removed, kept = chosen["removed"], chosen["kept"]
+    curves = {method: Curves(removed[:, [m]], kept[:, [m]]) for m, method in enumerate(methods)}
+    labels = np.array([text["label"] for text in texts])
+    scores = {method: [text["scores"][m] for text in texts] for m, method in enumerate(methods)}
+    extremes = None
+    if job.normalize is not None:
+        extremes = Curves(_stacked(texts, "extreme_removed"), _stacked(texts, "extreme_kept"))
+    return FaithfulnessReport(
+        curves=curves | {"random": Curves(removed[:, len(methods) :], kept[:, len(methods) :])},
+        full=chosen["full"],
+        empty=chosen["empty"],
+        predicted=predicted,
+        labels=None if (labels < 0).all() else labels,
+        scores=scores,
+        provenance=provenance,
+        predictions=_predictions(texts, job, dataset, classes, scores),
+        extremes=extremes,
+    )
+
+
+def _stacked(texts: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
+    return np.stack([text[name] for text in texts]).astype(np.float64)
+
+
+def _predictions(
+    texts: list[dict[str, Any]],
+    job: Job,
+    dataset: Any,
+    classes: dict[str, NDArray[np.float64]],
+    scores: dict[str, list[Any]],
+) -> Predictions:
+    """What the ERASER export and plausibility need: every class, and which words were scored."""
+    config = getattr(job.removal.model, "config", None)  # a plain module has none
+    return Predictions(
+        identities=identities_of(dataset, [text["words"] for text in texts]),
+        label_names=label_names_of(dataset, getattr(config, "id2label", None)),
+        predicted=np.array([text["predicted"] for text in texts]),
+        full=classes["full"],
+        removed={method: classes["removed"][:, m] for m, method in enumerate(scores)},
+        kept={method: classes["kept"][:, m] for m, method in enumerate(scores)},
+        scores=scores,
+        bins=job.bins,
+    )
+
+
+def _provenance(job: Job, rows: Rows, convention: str, trained_masking: str | None) -> Provenance:
+    settings = job.explainer.settings
+    return Provenance(
+        convention=convention,
+        operator=job.removal.operator,
+        bins=job.bins,
+        reduction=job.explainer.reduction,
+        unit=job.explainer.granularity,
+        random_draws=job.random_draws,
+        seed=settings.seed,
+        baseline=settings.baseline,
+        steps=settings.steps,
+        smooth_grad_samples=settings.samples,
+        smooth_grad_noise=settings.noise,
+        trained_masking=trained_masking,
+        truncated_words=None if rows.truncated is None else sum(rows.truncated),
+        normalize=job.normalize,
+        beam_width=job.beam_width if job.normalize == "beam" else None,
+    )
+
+
+def _check(job: Job, convention: str) -> None:
+    if convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}: use one of {CONVENTIONS}")
+    if not job.bins or any(not 0 < share <= 1 for share in job.bins) or list(job.bins) != sorted(set(job.bins)):
+        raise ValueError(f"bins must ascend in (0, 1], got {job.bins}")
+    if job.random_draws < 1:
+        raise ValueError(f"random_draws must be ≥ 1, got {job.random_draws}")
+    if job.normalize is not None and job.normalize not in NORMALIZATIONS:
+        raise ValueError(f"unknown normalize {job.normalize!r}: use one of {NORMALIZATIONS} or None")
+    check_width(job.beam_width, 0)
+    job.removal.adapter.check(masking=job.removal.operator, granularity=job.removal.granularity)

@@ -1,0 +1,130 @@
+"""From a data set's rows to the batches of an evaluation: longest first, bounded in features, shared by processes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..adapters import Adapter
+from ..adapters.base import Batch
+from ..data.rationales import DataCollatorWithWordIds
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one look at every row tells.
+
+    Attributes:
+        lengths: (N,) features of each row.
+        truncated: (N,) words that `encode_words` cut off each row, or None where the data set does not say.
+    """
+
+    lengths: list[int]
+    truncated: list[int] | None
+
+    @property
+    def order(self) -> list[int]:
+        """Positions, longest row first, so that memory runs out at once or never."""
+        return sorted(range(len(self.lengths)), key=lambda i: -self.lengths[i])
+
+
+def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
+    """Look at every row once.
+
+    Args:
+        model: Whose limit of positions the rows must keep.
+        dataset: N rows of features, a map-style data set.
+        main_input: The column whose length counts.
+
+    Raises:
+        ValueError: A row has more features than the model has positions; names the row and the way out.
+    """
+    lengths, truncated = [], []
+    for index in range(len(dataset)):
+        row = dataset[index]
+        lengths.append(len(row[main_input]))
+        truncated.append(row.get("truncated_words"))
+    limit = position_limit(model)
+    longest = max(range(len(lengths)), key=lengths.__getitem__, default=0)
+    if limit is not None and lengths and lengths[longest] > limit:
+        over = sum(length > limit for length in lengths)
+        raise ValueError(
+            f"row {longest} has {lengths[longest]} tokens and {type(model).__name__} has positions for {limit} "
+            f"({over} of {len(lengths)} rows are too long): encode with max_length={limit}, by encode_words so that "
+            "the report says how many words were cut; or take a model without a limit"
+        )
+    return Rows(lengths, None if None in truncated else truncated)
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Return how many positions a model has, or None where its configuration names no limit.
+
+    RoBERTa and its kin number positions from the padding id on, so the first rows of their table are never used.
+
+    Args:
+        model: Any module; only one with a Hugging Face configuration has a known limit.
+    """
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:  # XLNet says −1 for none
+        return None
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
+def cut_batches(order: Sequence[int], lengths: Sequence[int], *, batch_size: int, max_features: int) -> list[list[int]]:
+    """Cut positions into batches of at most `batch_size` rows and, but for single rows, `max_features` features.
+
+    Args:
+        order: Positions, longest row first.
+        lengths: Of all rows.
+        batch_size: Rows, ≥ 1.
+        max_features: Rows × features of the longest.
+
+    Raises:
+        ValueError: The batch size is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be ≥ 1, got {batch_size}")
+    batches = []
+    start = 0
+    while start < len(order):
+        fitting = max_features // max(lengths[order[start]], 1)
+        end = start + max(1, min(batch_size, fitting))
+        batches.append(list(order[start:end]))
+        start = end
+    return batches
+
+
+def load_batches(
+    model: nn.Module, adapter: Adapter, dataset: Any, batches: Sequence[list[int]], collator: Any = None
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield positions and collated batch, on the model's device, labels included where there are any.
+
+    Args:
+        model: Whose forward's arguments are the columns that are kept.
+        adapter: Whose extra columns are kept too.
+        dataset: Rows of features.
+        batches: Positions of each batch.
+        collator: From rows to batch; None pads with the adapter's tokenizer.
+    """
+    if collator is None:
+        collator = DataCollatorWithWordIds(adapter.tokenizer)  # type: ignore[attr-defined]
+    wanted = set(inspect.signature(model.forward).parameters) | set(adapter.extra_columns)
+    wanted |= {"label", "label_ids", "labels"}
+    device = next(model.parameters()).device
+
+    def collate(rows: list[dict[str, Any]]) -> Batch:
+        batch = collator([{name: value for name, value in row.items() if name in wanted} for row in rows])
+        return {name: column.to(device) for name, column in batch.items()}
+
+    # A generator of its own, because a loader draws a seed when it starts: the global one stays as it was.
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())
+    yield from zip(batches, loader, strict=True)

@@ -1,0 +1,128 @@
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+from sgt_hf import FaithfulnessReport
+from sgt_hf.faithfulness.comparison import compare, compare_over_operators
+from sgt_hf.faithfulness.provenance import Provenance
+from sgt_hf.faithfulness.report import Curves
+from sgt_hf.metrics.significance import bootstrap_mean
+
+BINS = (0.1, 0.5)
+
+
+def make_report(removed, kept, *, full=0.9, operator="delete", draws=0.0, extremes=None):
+    """A report whose method `gradient` has these probabilities (N, R) and whose random rankings change nothing."""
+    removed, kept = np.asarray(removed, dtype=float), np.asarray(kept, dtype=float)
+    whole = np.broadcast_to(np.asarray(full, dtype=float), len(removed)).copy()
+    chance = np.repeat((whole - draws)[:, None, None], 2, axis=2)
+    return FaithfulnessReport(
+        curves={"gradient": Curves(removed[:, None], kept[:, None]), "random": Curves(chance, chance)},
+        full=whole,
+        empty=np.full(len(removed), 0.5),
+        predicted=np.zeros(len(removed), dtype=int),
+        labels=np.zeros(len(removed), dtype=int),
+        scores={"gradient": [np.zeros(3)] * len(removed)},
+        provenance=Provenance("eraser", operator, BINS, "auto", "word", 1, 0, "zero", 50, 25, 0.15),
+        extremes=extremes,
+    )
+
+
+def constant(drop, **kwargs):
+    return make_report(np.full((6, 2), 0.9 - drop), np.full((6, 2), 0.9 - drop / 2), **kwargs)
+
+
+def test_differences_on_paper():
+    found = compare(constant(0.3), constant(0.1, draws=0.05))
+    mean, low, high = found.differences["gradient", "comprehensiveness"].interval
+    assert (mean, low, high) == pytest.approx((0.2, 0.2, 0.2))
+    assert found.differences["gradient", "sufficiency"].interval.mean == pytest.approx(0.1)
+    assert found.differences["gradient", "comprehensiveness_gain"].interval.mean == pytest.approx(0.3 - (0.1 - 0.05))
+    assert found.differences["random", "comprehensiveness"].interval.mean == pytest.approx(-0.05)
+    assert ("random", "comprehensiveness_gain") not in found.differences
+    verdicts = {key: difference.verdict for key, difference in found.differences.items()}
+    assert verdicts["gradient", "comprehensiveness"] == "first"  # more is better
+    assert verdicts["gradient", "sufficiency"] == "second"  # less is better
+    assert "comprehensiveness_gain" in str(found)
+    assert "mean confidence 0.900 and 0.900" in str(found)
+
+
+def random_reports(seed, count=40):
+    generator = np.random.default_rng(seed)
+    return [make_report(*generator.uniform(0, 0.9, (2, count, 2))) for _ in range(2)]
+
+
+def test_intervals_are_the_paired_bootstrap_and_turn_round_with_the_models():
+    first, second = random_reports(0)
+    one, other = compare(first, second, seed=3), compare(second, first, seed=3)
+    paired = first["gradient"].sufficiency - second["gradient"].sufficiency
+    assert one.differences["gradient", "sufficiency"].interval == bootstrap_mean(paired, seed=3)
+    opposite = {"first": "second", "second": "first", "undecided": "undecided"}
+    for key, difference in one.differences.items():
+        assert other.differences[key].interval.mean == pytest.approx(-difference.interval.mean)
+        assert other.differences[key].verdict == opposite[difference.verdict]
+        assert difference.texts == 40
+
+
+def test_normalised_values_leave_out_texts_without_choice():
+    limits = np.tile([[[0.9, 0.9], [0.4, 0.4]]], (6, 1, 1))  # AOPC from 0 to 0.5
+    limits[0] = 0.7  # where every ranking does alike
+    extremes = Curves(limits, limits)
+    found = compare(constant(0.3, extremes=extremes), constant(0.1, extremes=extremes))
+    difference = found.differences["gradient", "normalized_comprehensiveness"]
+    assert difference.interval.mean == pytest.approx(0.2 / 0.5)
+    assert difference.texts == 5
+    assert ("gradient", "normalized_comprehensiveness") not in compare(constant(0.3), constant(0.1)).differences
+
+
+def test_models_of_unlike_confidence_are_warned_of():
+    with pytest.warns(
+        UserWarning, match=r"mean confidences are 0\.950 and 0\.890: raw AOPC favours the more confident"
+    ):
+        compare(constant(0.1, full=0.95), constant(0.1, full=0.89))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(constant(0.1, full=0.92), constant(0.1, full=0.88))
+
+
+def test_a_verdict_that_flips_with_the_operator_is_warned_of():
+    reports = {
+        "delete": (constant(0.3), constant(0.1)),
+        "unk": (constant(0.1, operator="unk"), constant(0.2, operator="unk")),
+    }
+    with pytest.warns(UserWarning, match="verdicts flip with the operator.* gradient comprehensiveness: "):
+        found, flipped = compare_over_operators(reports)
+    assert ("gradient", "comprehensiveness") in flipped
+    assert ("random", "comprehensiveness") not in flipped
+    assert found["unk"].differences["gradient", "comprehensiveness"].interval.mean == pytest.approx(-0.1)
+
+
+def test_undecided_is_no_flip():
+    first, second = random_reports(1, count=4)
+    noise = [
+        dataclasses.replace(r, provenance=dataclasses.replace(r.provenance, operator="unk")) for r in (second, first)
+    ]
+    found, flipped = compare_over_operators({"delete": (first, second), "unk": tuple(noise)})
+    verdicts = {
+        operator: comparison.differences["gradient", "comprehensiveness"].verdict
+        for operator, comparison in found.items()
+    }
+    assert (verdicts, flipped) == ({"delete": "undecided", "unk": "undecided"}, [])
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ValueError, match="not measured alike: operator is 'delete' and 'unk'"):
+        compare(constant(0.1), constant(0.1, operator="unk"))
+    with pytest.raises(ValueError, match="of 6 and 4 texts"):
+        compare(constant(0.1), make_report(np.zeros((4, 2)), np.zeros((4, 2))))
+    other = constant(0.1)
+    other.labels[2] = 1
+    with pytest.raises(ValueError, match="their labels differ"):
+        compare(constant(0.1), other)
+    with pytest.raises(ValueError, match=r"two operators or more, got \['delete'\]"):
+        compare_over_operators({"delete": (constant(0.1), constant(0.1))})
+    with pytest.raises(ValueError, match=r"filed under operator 'mask' were made with \['unk'\]"):
+        unk = constant(0.1, operator="unk")
+        compare_over_operators({"delete": (constant(0.1), constant(0.1)), "mask": (unk, unk)})

@@ -1,0 +1,59 @@
+import pytest
+import torch
+from datasets import Dataset
+
+from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter
+from sgt_hf.faithfulness.rows import cut_batches, load_batches, position_limit, survey_rows
+from tests.tiny import make_model, make_rows, make_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("family", "limit"),
+    [("bert", 40), ("roberta", 38), ("gpt2", 40), ("distilbert", 512)],  # RoBERTa's first position is 2
+)
+def test_the_limit_is_the_longest_text_that_the_model_takes(family, limit):
+    model = make_model(family).eval()
+    assert position_limit(model) == limit
+    model(input_ids=torch.full((1, limit), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, limit + 1), 5))
+
+
+def test_a_model_without_positions_has_no_limit():
+    config = BiLstmConfig(vocab_size=24, embedding_dim=4, hidden_size=4)
+    assert position_limit(BiLstmForSequenceClassification(config)) is None
+    assert position_limit(torch.nn.Linear(2, 2)) is None
+
+
+def test_a_row_that_is_too_long_is_named():
+    rows = Dataset.from_list([{"input_ids": [5] * size} for size in (3, 45, 41, 40)])
+    message = r"row 1 has 45 tokens and BertForSequenceClassification has positions for 40 \(2 of 4 rows are too long\)"
+    with pytest.raises(ValueError, match=message + ": encode with max_length=40"):
+        survey_rows(make_model("bert"), rows, "input_ids")
+
+
+def test_rows_on_paper():
+    rows = Dataset.from_list([{"input_ids": [5] * size, "truncated_words": size} for size in (3, 7, 3, 9)])
+    found = survey_rows(make_model("bert"), rows, "input_ids")
+    assert (found.lengths, found.truncated, found.order) == ([3, 7, 3, 9], [3, 7, 3, 9], [3, 1, 0, 2])
+    assert survey_rows(make_model("bert"), rows.remove_columns("truncated_words"), "input_ids").truncated is None
+    assert cut_batches(found.order, found.lengths, batch_size=2, max_features=100) == [[3, 1], [0, 2]]
+    assert cut_batches(found.order, found.lengths, batch_size=4, max_features=14) == [[3], [1, 0], [2]]
+    assert cut_batches(found.order, found.lengths, batch_size=4, max_features=1) == [[3], [1], [0], [2]]
+    assert cut_batches([], [], batch_size=4, max_features=1) == []
+    with pytest.raises(ValueError, match="batch_size must be ≥ 1, got 0"):
+        cut_batches([0], [1], batch_size=0, max_features=1)
+
+
+def test_batches_hold_their_rows_and_leave_the_global_generator_alone():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, 5)
+    state = torch.get_rng_state()
+    loaded = list(load_batches(model, TextAdapter(tokenizer), rows, [[4, 0], [1]]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [index for index, _ in loaded] == [[4, 0], [1]]
+    for index, batch in loaded:
+        for place, row in enumerate(index):
+            real = batch["attention_mask"][place].bool()
+            assert batch["input_ids"][place][real].tolist() == rows[row]["input_ids"]
+            assert batch["labels"][place] == rows[row]["labels"]
