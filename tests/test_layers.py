@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 CORE = {"ranking", "saliency", "loss", "masking"}
-EVALUATION = {"attribution", "metrics", "data", "faithfulness", "faithfulness_report"}
+EVALUATION = {"attribution", "metrics", "data", "faithfulness"}
 
 # room of sgt_hf (a module or a folder) -> the rooms it may import. Within a room anything goes.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -24,8 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"ranking"},
     "data": {"masking"},
     "models": set(),
-    "faithfulness_report": {"metrics"},
-    "faithfulness": CORE | {"adapters", "attribution", "metrics", "data", "faithfulness_report"},
+    "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
+    "sanity": {"adapters", "faithfulness"},
     "trainer": CORE | EVALUATION | {"adapters", "training_args", "models"},
     "reporting": EVALUATION | {"training_args"},
 }
