@@ -1,4 +1,4 @@
-"""Input gradients without side effects, and the ways to reduce them to one score per feature."""
+"""Forwards and input gradients without side effects, and the ways to reduce them to one score per feature."""
 
 from __future__ import annotations
 
@@ -161,3 +161,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             layer.dropout = dropout
         for module, flag in flags:
             module.training = flag
+
+
+@contextmanager
+def keeping_statistics(model: nn.Module) -> Iterator[None]:
+    """Let forwards of a while use their own batch's statistics in BatchNorm and leave the running ones as they are.
+
+    The clean forward alone is what inference will see; a masked one would blur its statistics.
+
+    Args:
+        model: Any module; layers in eval mode go on using their running statistics.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats and module.training
+    ]
+    try:
+        for layer in layers:
+            layer.track_running_stats = False
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from .adapters import Adapter, adapter_for
-from .adapters.base import logits_of
+from .adapters.base import Masking, logits_of
 from .data.rationales import DataCollatorWithWordIds
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .loss import SaliencyGuidedLoss, saliency_guided_loss, task_cross_entropy
+from .saliency import keeping_statistics
 from .training_args import SaliencyGuidedTrainingArguments, knobs_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
@@ -54,12 +56,14 @@ class SaliencyGuidedTrainer(Trainer):
         super().__init__(model, args, data_collator, *positional, **kwargs)
         self.knobs = knobs_of(args)
         tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
-        if data_collator is None and isinstance(tokenizer, PreTrainedTokenizerBase):
-            self.data_collator = DataCollatorWithWordIds(tokenizer)
         if not self.label_names:  # the model's forward takes no labels, so Trainer would find no loss
             self.label_names = ["labels"]
             self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
+        if data_collator is None:
+            self.data_collator = self.adapter.collator()
+        auto = self.knobs.sgt_masking == "auto"
+        self.masking: Masking = self.adapter.default_masking if auto else self.knobs.sgt_masking
         self._check()
         # A loss function of the user's normalises over the accumulated batch itself. Otherwise Trainer is to count the
         # batch's items and not to divide, and `_share_of_step` weighs each micro-batch: Trainer's own way multiplies
@@ -105,7 +109,7 @@ class SaliencyGuidedTrainer(Trainer):
             raise ValueError("there is no data to evaluate on: pass test_dataset")
         kwargs.setdefault("batch_size", self.args.eval_batch_size)
         kwargs.setdefault("collator", self.data_collator)
-        kwargs.setdefault("trained_masking", self.knobs.sgt_masking if self.knobs.sgt_kl_weight > 0 else None)
+        kwargs.setdefault("trained_masking", self.masking if self.knobs.sgt_kl_weight > 0 else None)
         return evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -137,8 +141,9 @@ class SaliencyGuidedTrainer(Trainer):
             features = captured.require(self.adapter)
 
         def masked_forward(drop: Tensor) -> Tensor:
-            masked = self.adapter.mask(unlabelled, drop, knobs.sgt_masking, granularity=knobs.sgt_granularity)
-            return logits_of(model(**self.adapter.model_inputs(masked)))
+            masked = self.adapter.mask(unlabelled, drop, self.masking, granularity=knobs.sgt_granularity)
+            with nullcontext() if knobs.sgt_update_statistics else keeping_statistics(bare):
+                return logits_of(model(**self.adapter.model_inputs(masked)))
 
         parts = saliency_guided_loss(
             logits_of(outputs),
@@ -199,7 +204,7 @@ class SaliencyGuidedTrainer(Trainer):
                 "saliency guided training is defined by class probabilities, and this is a regression "
                 f"(num_labels={labels}, problem_type={problem!r}): use transformers.Trainer, or set num_labels ≥ 2"
             )
-        self.adapter.check(masking=self.knobs.sgt_masking, granularity=self.knobs.sgt_granularity)
+        self.adapter.check(masking=self.masking, granularity=self.knobs.sgt_granularity)
         for refused, seen, way_out in (
             (self.args.n_gpu > 1, f"{self.args.n_gpu} GPUs in one process (DataParallel)", "start it with torchrun"),
             (self.is_deepspeed_enabled, "DeepSpeed", "use DDP"),

@@ -26,8 +26,12 @@ class SaliencyGuidedArguments:
         default=1.0, metadata={"help": "λ ≥ 0: weight of KL(f(X) ‖ f(X̃)). 0 trains exactly like Trainer."}
     )
     sgt_masking: str = field(
-        default="previous_salient",
-        metadata={"help": "What replaces a dropped token: previous_salient, unk, sep, mask, random or delete."},
+        default="auto",
+        metadata={
+            "help": "What replaces a dropped feature. Text: previous_salient, unk, sep, mask, random or delete. "
+            "Series: uniform, channel_mean, constant or previous. Images: uniform, channel_mean, constant or blur. "
+            "auto is the first of each."
+        },
     )
     sgt_reduction: str = field(
         default="auto",
@@ -43,6 +47,10 @@ class SaliencyGuidedArguments:
     )
     sgt_granularity: str = field(
         default="token", metadata={"help": "token, or word: all sub-tokens of a word share fate (needs word_ids)."}
+    )
+    sgt_update_statistics: bool = field(
+        default=False,
+        metadata={"help": "Let the masked pass update BatchNorm's running statistics too, as the authors' code does."},
     )
     sgt_warmup_ratio: float = field(
         default=0.0, metadata={"help": "Share of all steps in [0, 1) over which λ grows linearly from 0."}

@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "saliency": {"ranking"},
     "masking": set(),
     "loss": {"ranking", "saliency"},
-    "adapters": CORE,
+    "adapters": CORE | {"data"},
     "training_args": CORE,
     "attribution": CORE | {"adapters"},
     "metrics": {"ranking"},

@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from sgt_hf.saliency import REDUCTIONS, evaluating, input_gradient, reduce_scores, target_outputs
+from sgt_hf.saliency import (
+    REDUCTIONS,
+    evaluating,
+    input_gradient,
+    keeping_statistics,
+    reduce_scores,
+    target_outputs,
+)
 from tests.tiny import make_model
 
 
@@ -93,3 +100,24 @@ def test_evaluating_restores_every_flag_also_after_an_exception():
         raise KeyError
     assert [module.training for module in model.modules()] == flags
     assert model[1].dropout == 0.3
+
+
+def test_keeping_statistics_uses_the_batch_s_own_and_leaves_the_running_ones():
+    layer, frozen = nn.BatchNorm1d(2), nn.BatchNorm1d(2).eval()
+    model = nn.ModuleList([layer, frozen])
+    x = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    expected = layer(x)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with keeping_statistics(model):
+        assert torch.equal(layer(x), expected)
+        assert torch.allclose(frozen(x), x, atol=1e-4)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    layer(x)
+    assert not torch.equal(layer.running_mean, state["0.running_mean"])
+
+
+def test_keeping_statistics_ends_with_an_exception():
+    layer = nn.BatchNorm1d(2)
+    with pytest.raises(KeyError), keeping_statistics(layer):
+        raise KeyError
+    assert layer.track_running_stats

@@ -7,7 +7,7 @@ from sgt_hf.training_args import knobs_of
 
 def test_defaults_are_those_of_the_documentation(tmp_path):
     knobs = knobs_of(TrainingArguments(output_dir=str(tmp_path)))
-    assert (knobs.sgt_mask_fraction, knobs.sgt_kl_weight, knobs.sgt_masking) == (0.5, 1.0, "previous_salient")
+    assert (knobs.sgt_mask_fraction, knobs.sgt_kl_weight, knobs.sgt_masking) == (0.5, 1.0, "auto")
     assert (knobs.sgt_reduction, knobs.sgt_target, knobs.sgt_ranking) == ("auto", "label", "shared")
     assert (knobs.sgt_granularity, knobs.sgt_warmup_ratio, knobs.sgt_every_n_steps) == ("token", 0.0, 1)
 

@@ -14,6 +14,7 @@ from ..saliency import Reduction, evaluating, input_gradient, reduce_scores, tar
 
 Batch = dict[str, Tensor]
 Masking = str | Callable[[Batch, Tensor], Batch]
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 class Captured:
@@ -39,11 +40,19 @@ class Captured:
 
 
 class Adapter(ABC):
-    """Knows which tensor of a batch is ranked, which features may be masked, and how."""
+    """Knows which tensor of a batch is ranked, which features may be masked, and how.
+
+    Attributes:
+        main_input: Name of the model's argument whose features are ranked.
+        feature_dim: Axis of the ranked tensor that a score folds (embedding, channels), None for none.
+        extra_columns: Of a batch, read by the adapter and never given to the model.
+        default_masking: What `sgt_masking="auto"` stands for.
+    """
 
     main_input: str = "input_ids"
     feature_dim: int | None = -1
     extra_columns: tuple[str, ...] = ()
+    default_masking: str
 
     @abstractmethod
     def capture(self, model: nn.Module, batch: Batch) -> AbstractContextManager[Captured]:
@@ -87,8 +96,12 @@ class Adapter(ABC):
         """Return the samples at `rows` (M,), no wider than the largest of them."""
 
     @abstractmethod
-    def token_features(self, model: nn.Module, role: str, features: Tensor) -> Tensor:
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
         """Return what stands for nothing in the place of `features` (same shape), for an attribution's baseline."""
+
+    @abstractmethod
+    def collator(self) -> Collator:
+        """Return the data collator that makes this adapter's batches of a data set's rows."""
 
     def scores(
         self, model: nn.Module, batch: Batch, labels: Tensor | None, *, target: str, reduction: str | Reduction

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from ..data.rationales import DataCollatorWithWordIds
 from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
 from .base import Adapter, Batch, Captured, Masking, first_output_hook
 
@@ -33,6 +34,7 @@ class TextAdapter(Adapter):
     """
 
     extra_columns = ("word_ids", "segment_ids", "protected", "special_tokens_mask")
+    default_masking = "previous_salient"
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, embedding: str | None = None) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -158,12 +160,12 @@ class TextAdapter(Adapter):
         part = slice(-width, None) if self._pads_left else slice(width)
         return {name: column[:, part] for name, column in chosen.items()}
 
-    def token_features(self, model: nn.Module, role: str, features: Tensor) -> Tensor:
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
         """Embed one special token, as an attribution's baseline.
 
         Args:
             model: The model.
-            role: `pad`, `mask`, `unk` or `sep`.
+            name: The role of the token: `pad`, `mask`, `unk` or `sep`.
             features: (B, L, D) whose shape and dtype are taken.
 
         Returns:
@@ -172,11 +174,15 @@ class TextAdapter(Adapter):
         Raises:
             ValueError: The tokenizer has no such token.
         """
-        index = _token_id(self.tokenizer, role)
+        index = _token_id(self.tokenizer, name)
         if index is None:
-            raise ValueError(f"the tokenizer has no {role} token to make a baseline of: use baseline 'zero'")
+            raise ValueError(f"the tokenizer has no {name} token to make a baseline of: use baseline 'zero'")
         vector = self.embedding_module(model)(torch.tensor([index], device=features.device))
         return vector.detach().to(features.dtype).expand_as(features)
+
+    def collator(self) -> DataCollatorWithWordIds:
+        """Return a collator that pads texts and keeps their `word_ids` and other token columns."""
+        return DataCollatorWithWordIds(self.tokenizer)
 
     def _real(self, batch: Batch) -> Tensor:
         if "attention_mask" in batch:

@@ -10,24 +10,29 @@ from .binding import AttributionSettings, Point
 from .draws import Draws, as_rows, from_rows
 
 
-def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str) -> Tensor:
+def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str, *, seed: int = 0) -> Tensor:
     """Return the features of an empty input; features that are not eligible keep their own value.
 
     Args:
         model: The model.
         adapter: Its adapter.
         point: The batch.
-        name: `zero`, or a token of `Adapter.token_features`.
+        name: `zero`; `uniform` for noise in the range of the sample's own values; or a name that
+            `Adapter.baseline_features` knows.
+        seed: Of the noise; every sample has a generator of its own.
 
     Returns:
         The shape of the features, detached.
 
     Raises:
-        ValueError: The tokenizer has no such token.
+        ValueError: The adapter knows no such baseline.
     """
-    start = torch.zeros_like(point.features)
-    if name != "zero":
-        start = adapter.token_features(model, name, point.features)
+    if name == "uniform":
+        start = Draws(point, adapter.feature_dim, seed=seed).within_range().to(point.features.dtype)
+    elif name == "zero":
+        start = torch.zeros_like(point.features)
+    else:
+        start = adapter.baseline_features(model, name, point.features)
     rows, own = as_rows(start, adapter.feature_dim), as_rows(point.features, adapter.feature_dim)
     kept = torch.where(point.eligible[..., None], rows, own)
     return from_rows(kept, point.features, adapter.feature_dim).detach()
@@ -48,5 +53,5 @@ def baseline_distribution(
     Returns:
         (shap_baselines, B, …), every sample its own.
     """
-    centre = baseline(model, adapter, point, settings.baseline)
+    centre = baseline(model, adapter, point, settings.baseline, seed=settings.seed)
     return (centre + draws.normal(settings.shap_baselines, settings.shap_noise)).to(centre.dtype)

@@ -18,9 +18,10 @@ class AttributionSettings:
     """What the saliency methods need to know.
 
     Attributes:
-        baseline: Where integrated gradients and DeepLIFT start, and the centre of the SHAPs' baselines: `zero`, or the
-            embedding of the tokenizer's `pad`, `mask`, `unk` or `sep` token. Features that may not be masked (special
-            tokens) keep their own value.
+        baseline: Where integrated gradients and DeepLIFT start, and the centre of the SHAPs' baselines: `zero`;
+            `uniform`, noise in the sample's own range of values; for text the embedding of the tokenizer's `pad`,
+            `mask`, `unk` or `sep` token; for series and images `constant` or `channel_mean`. Features that may not be
+            masked (special tokens, padding) keep their own value.
         steps: Points of integrated gradients' path (Gauss–Legendre).
         samples: Noisy copies of SmoothGrad.
         noise: SmoothGrad's standard deviation, as a share of the sample's own range of ranked values.

@@ -49,6 +49,17 @@ class Draws:
         drawn = torch.stack([torch.rand(count, generator=generator) for generator in self.generators], dim=1)
         return drawn.view(count, -1, *[1] * (self.point.features.dim() - 1)).to(self.point.features.device)
 
+    def within_range(self) -> Tensor:
+        """Return (B, …) uniform noise in each sample's own range of eligible values, 0 where not eligible."""
+        rows = as_rows(self.point.features.float(), self.dim)
+        low = rows.masked_fill(~self.point.eligible[..., None], torch.inf).amin((1, 2), keepdim=True)
+        noise = torch.zeros(rows.shape)
+        for row, generator in enumerate(self.generators):
+            free = self.point.eligible[row].cpu()
+            noise[row, free] = torch.rand(int(free.sum()), rows.shape[-1], generator=generator)
+        placed = torch.where(self.point.eligible[..., None], low + noise.to(rows.device) * self.spread, 0.0)
+        return from_rows(placed, self.point.features, self.dim)
+
     def normal(self, count: int, deviation: float) -> Tensor:
         """Return (count, B, …) Gaussian noise on eligible features, 0 elsewhere.
 

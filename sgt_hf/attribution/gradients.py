@@ -40,7 +40,7 @@ def integrated_gradients(
     rows = len(point.targets)
     values, delta = IntegratedGradients(forward).attribute(
         point.features.detach(),
-        baseline(model, adapter, point, settings.baseline),
+        baseline(model, adapter, point, settings.baseline, seed=settings.seed),
         point.targets,
         columns,
         n_steps=settings.steps,

@@ -47,7 +47,8 @@ def deep_lift(
         ValueError: The network is not one that DeepLIFT is right for; the message names the modules.
     """
     check_architecture(model, adapter, batch, point)
-    return _deep_lift(model, adapter, batch, point, baseline(model, adapter, point, settings.baseline)[None])
+    start = baseline(model, adapter, point, settings.baseline, seed=settings.seed)
+    return _deep_lift(model, adapter, batch, point, start[None])
 
 
 def deep_shap(

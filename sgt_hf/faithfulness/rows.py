@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
 from ..adapters.base import Batch
-from ..data.rationales import DataCollatorWithWordIds
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,10 @@ def load_batches(
         adapter: Whose extra columns are kept too.
         dataset: Rows of features.
         batches: Positions of each batch.
-        collator: From rows to batch; None pads with the adapter's tokenizer.
+        collator: From rows to batch; None for the adapter's own.
     """
     if collator is None:
-        collator = DataCollatorWithWordIds(adapter.tokenizer)  # type: ignore[attr-defined]
+        collator = adapter.collator()
     wanted = set(inspect.signature(model.forward).parameters) | set(adapter.extra_columns)
     wanted |= {"label", "label_ids", "labels"}
     device = next(model.parameters()).device
