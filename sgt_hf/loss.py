@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .ranking import select_lowest
-from .saliency import Reduction, input_gradient, reduce_scores, target_outputs
+from .saliency import Reduction, gradient_scores
 
 
 class SaliencyGuidedLoss(NamedTuple):
@@ -96,7 +96,7 @@ def saliency_guided_loss(
     labels: Tensor | None,
     masked_forward: Callable[[Tensor], Tensor],
     *,
-    mask_fraction: float = 0.5,
+    mask_fraction: float | Tensor = 0.5,
     kl_weight: float | Tensor = 1.0,
     eligible: Tensor | None = None,
     groups: Tensor | None = None,
@@ -118,7 +118,8 @@ def saliency_guided_loss(
         labels: (B,) int64 class indices, (B, L) for token classification, −100 where there is none; (B, K) float
             0/1 for a multi-label task, which has its own KL; or None with target `predicted` and a `task_loss`.
         masked_forward: (B, F) bool `drop` → (B, K) logits of the input with those features replaced.
-        mask_fraction: k, share of each sample's eligible features to mask, in [0, 1]; ⌈k·n⌉, never all.
+        mask_fraction: k, share of each sample's eligible features to mask, in [0, 1]; ⌈k·n⌉, never all;
+            or (B,) float64, each sample's own.
         kl_weight: λ ≥ 0; the sign of a scalar tensor is not checked, which would wait for the device.
         eligible: (B, F) bool, features that may be masked; None for all.
         groups: (B, F) int64 in [0, F), features that share fate (a word's sub-tokens); None for none.
@@ -146,8 +147,7 @@ def saliency_guided_loss(
     if scores is None:
         if features is None:
             raise ValueError("there are neither features nor scores: nothing can be ranked")
-        gradient = input_gradient(target_outputs(logits, labels, target), features)
-        scores = reduce_scores(gradient, features, reduction, dim=feature_dim)
+        scores = gradient_scores(logits, features, labels, target=target, reduction=reduction, dim=feature_dim)
     eligible = torch.ones_like(scores, dtype=torch.bool) if eligible is None else eligible
     if eligible.shape != scores.shape:
         raise ValueError(f"eligible has shape {tuple(eligible.shape)} and the scores {tuple(scores.shape)}")

@@ -139,6 +139,32 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
 TARGETS = ("label", "predicted")
 
 
+def gradient_scores(
+    logits: Tensor,
+    features: Tensor,
+    labels: Tensor | None,
+    *,
+    target: str = "label",
+    reduction: str | Reduction = "auto",
+    dim: int | None = -1,
+) -> Tensor:
+    """Score each feature by the gradient of the chosen logit, in the graph of a forward that has just been run.
+
+    Args:
+        logits: See `target_outputs`.
+        features: (B, …) a tensor inside the graph of `logits`.
+        labels: See `target_outputs`.
+        target: See `target_outputs`.
+        reduction: See `reduce_scores`.
+        dim: See `reduce_scores`.
+
+    Returns:
+        (B, F) float32, detached.
+    """
+    gradient = input_gradient(target_outputs(logits, labels, target), features)
+    return reduce_scores(gradient, features, reduction, dim=dim)
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model in eval mode for a while, and give every submodule its own flag back, also after an exception.

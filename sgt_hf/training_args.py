@@ -52,6 +52,13 @@ class SaliencyGuidedArguments:
         default=False,
         metadata={"help": "Let the masked pass update BatchNorm's running statistics too, as the authors' code does."},
     )
+    sgt_save_memory: bool = field(
+        default=False,
+        metadata={
+            "help": "Hold one branch's activations at a time, by running the clean forward twice: the same gradients "
+            "within rounding, in about the memory of a plain step and 2.67 times its work instead of 2.33."
+        },
+    )
     sgt_warmup_ratio: float = field(
         default=0.0, metadata={"help": "Share of all steps in [0, 1) over which λ grows linearly from 0."}
     )

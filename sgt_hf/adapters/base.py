@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..saliency import Reduction, evaluating, input_gradient, reduce_scores, target_outputs
+from ..saliency import Reduction, evaluating, gradient_scores
 
 Batch = dict[str, Tensor]
 Masking = str | Callable[[Batch, Tensor], Batch]
@@ -121,8 +121,7 @@ class Adapter(ABC):
         with torch.enable_grad(), evaluating(model), self.capture(model, batch) as captured:
             logits = logits_of(model(**captured.batch))
             features = captured.require(self)
-            gradient = input_gradient(target_outputs(logits, labels, target), features)
-        return reduce_scores(gradient, features, reduction, dim=self.feature_dim)
+            return gradient_scores(logits, features, labels, target=target, reduction=reduction, dim=self.feature_dim)
 
     def model_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch without the columns that only the adapter reads."""

@@ -1,0 +1,65 @@
+"""One branch at a time: the loss and gradients of saliency guided training in about the memory of plain training.
+
+The clean branch is needed to rank, and its logits for the KL; but once the masked branch has been backpropagated, all
+that is left of the KL is a gradient with respect to the clean logits, and the clean forward can be run again for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import get_device_states, set_device_states
+
+from .loss import SaliencyGuidedLoss
+
+
+class RandomState:
+    """The state of torch's global generators, on the CPU and on the devices of some tensors.
+
+    Args:
+        *values: Tensors of a batch; other values are passed over.
+    """
+
+    def __init__(self, *values: Any) -> None:
+        self.cpu = torch.get_rng_state()
+        self.devices, self.states = get_device_states(*values)
+
+    def restore(self) -> None:
+        """Put the generators back."""
+        torch.set_rng_state(self.cpu)
+        if self.devices:
+            set_device_states(self.devices, self.states)
+
+
+def backpropagate_masked(parts: SaliencyGuidedLoss, backward: Callable[[Tensor], None]) -> Tensor:
+    """Backpropagate λ·KL through the masked branch, whose activations are free afterwards.
+
+    Args:
+        parts: Made of clean logits that are a leaf requiring grad, and of a detached task loss.
+        backward: Runs the backward pass of a scalar, scaled as the framework needs it.
+
+    Returns:
+        (B, …) gradient of λ·KL with respect to the clean logits, unscaled.
+    """
+    clean, masked = torch.autograd.grad(parts.total, [parts.logits, parts.masked_logits])
+    backward((parts.masked_logits * masked).sum())
+    return clean
+
+
+def with_clean_branch(
+    parts: SaliencyGuidedLoss, task_loss: Tensor, logits: Tensor, gradient: Tensor
+) -> SaliencyGuidedLoss:
+    """Return the loss of `parts`, whose gradient is what the masked branch's backward has left to do.
+
+    Args:
+        parts: As given to `backpropagate_masked`.
+        task_loss: Scalar, in the graph of the clean forward run again.
+        logits: (B, …) of that forward.
+        gradient: What `backpropagate_masked` returned.
+    """
+    rest = ((logits - logits.detach()) * gradient).sum()  # zero in value
+    total = task_loss + (parts.total - parts.ce).detach() + rest
+    return parts._replace(total=total, ce=task_loss, kl=parts.kl.detach(), logits=logits)
