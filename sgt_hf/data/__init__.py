@@ -1,1 +1,1 @@
-"""Data sets and words: ERASER, the planted corpus, vocabularies, vectors, encoding."""
+"""Data sets and words: ERASER, the planted corpus, vocabularies, vectors, encoding, time series."""
