@@ -1,0 +1,17 @@
+"""What is made of results: cards, pages, plots."""
+
+from .evaluations import DatasetFacts, Evaluation
+from .model_card import CardFacts, model_card, write_model_card
+from .publishing import PushError
+from .recipe import Recipe, load_recipe
+
+__all__ = [
+    "CardFacts",
+    "DatasetFacts",
+    "Evaluation",
+    "PushError",
+    "Recipe",
+    "load_recipe",
+    "model_card",
+    "write_model_card",
+]

@@ -1,0 +1,78 @@
+"""Files that are there whole or not at all, whenever the process dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# `Trainer` and `hf upload` leave what begins so out of a push, and so does ours.
+_STAGING_PREFIX = "_saving-"
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors|model\.safetensors(\.index\.json)?")
+
+
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file.
+
+    Args:
+        path: Target; its folder is made.
+        text: Content, written as UTF-8.
+    """
+    target = Path(path)
+    with filled_folder(target.parent) as staging:
+        (staging / target.name).write_text(text, encoding="utf-8")
+
+
+def copy_atomically(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, leave_out: re.Pattern[str]
+) -> None:
+    """Copy a folder's files over those of another.
+
+    Args:
+        source: Folder; what lies in folders below is not copied.
+        target: Folder; it is made.
+        leave_out: Matches the names, from their beginning, that are not copied.
+    """
+    with filled_folder(target) as staging:
+        for file in Path(source).iterdir():
+            if file.is_file() and not leave_out.match(file.name):
+                shutil.copy(file, staging / file.name)
+
+
+@contextmanager
+def filled_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder, the files of which replace those of `target` when the context ends well.
+
+    Each file is replaced at once; a crash in between leaves old and new whole files beside each other. Weights of an
+    earlier save in other shards are removed, as `save_pretrained` would.
+
+    Args:
+        target: Folder; it is made.
+    """
+    folder = Path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Inside of the target, so that replacing stays within one file system.
+    with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=folder) as room:
+        staging = Path(room)
+        yield staging
+        files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+        for file in files:
+            _flush(staging / file)
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / file, folder / file)
+    new = {file.name for file in files}
+    if any(_SHARD.fullmatch(name) for name in new):
+        for old in folder.iterdir():
+            if _SHARD.fullmatch(old.name) and old.name not in new:
+                old.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk, so that a power cut cannot leave an empty one under the final name."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

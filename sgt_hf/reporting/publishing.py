@@ -1,0 +1,237 @@
+"""Saving and pushing: folders and repositories that say how the model was trained and what was measured."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import HfApi
+from transformers import PretrainedConfig
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
+from transformers.utils.hub import PushInProgress
+
+from .atomic import copy_atomically, filled_folder
+from .model_card import without_secrets
+from .recipe import CONFIG_KEY, RECIPE_FILE, Recipe
+from .remembering import RememberingTrainer
+
+logger = logging.getLogger(__name__)
+
+# What `Trainer` leaves out of a push, and its pickled arguments: other programs write those, with the token in them.
+NOT_PUSHED = ("_*", f"{PREFIX_CHECKPOINT_DIR}-*", TRAINING_ARGS_NAME)
+# What a checkpoint holds for resuming, beside the model.
+_TRAINING_STATE = re.compile(r"optimizer|scheduler|scaler|rng_state|trainer_state|training_args|README|_")
+
+
+class PushError(RuntimeError):
+    """A push failed; the message says where the whole model is and how to push it again."""
+
+
+class PublishingTrainer(RememberingTrainer):
+    """`Trainer` whose saves carry knobs and adapter, and whose pushes say what failed.
+
+    Differs from `Trainer` in that saving replaces whole files, keeps no `training_args.bin` (a pickle, with the token
+    in it), and that a failed push says how to push again.
+    """
+
+    hub_model_id: Any  # a str or None, and below a PushInProgress or None: `Trainer` leaves both untyped
+    push_in_progress: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._api = HfApi(library_name="sgt_hf")
+        super().__init__(*args, **kwargs)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as `Trainer` does; afterwards the model's config carries the recipe to `model.push_to_hub`."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._mark_config(self.recipe())
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Create the repository where there is none, as `Trainer` does.
+
+        Raises:
+            PushError: The hub refused, or was not reached.
+        """
+        if not self.is_world_process_zero():
+            return
+        name = self.args.hub_model_id or Path(self._folder).absolute().name
+        token = self.args.hub_token if token is None else token
+        private = self.args.hub_private_repo if private is None else private
+        with self._failing_clearly(name, f"creating the repository {name!r}", token):
+            self.hub_model_id = self._api.create_repo(name, token=token, private=private, exist_ok=True).repo_id
+        self.push_in_progress = None
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Save, write the card and push, as `Trainer` does; saving comes first, so that the folder is whole before.
+
+        Args:
+            commit_message: Of the commit.
+            blocking: Whether to wait for the end.
+            token: By default `args.hub_token`, or the one that `hf auth login` keeps.
+            revision: Branch; by default `args.hub_revision`.
+            private: Whether a new repository is; by default `args.hub_private_repo`.
+            **kwargs: Those of `create_model_card`.
+
+        Returns:
+            The commit, or a future of it; None beside the main process.
+
+        Raises:
+            PushError: The push failed; the model is whole in `args.output_dir`.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        token = self.args.hub_token if token is None else token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        kwargs["tags"] = _with_tags(kwargs.get("tags"), getattr(self.model, "model_tags", None))
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        return self._upload(self._folder, commit_message, token=token, revision=revision, blocking=blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push what a checkpoint was saved with, in the background."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        under_way = self.push_in_progress
+        if under_way is None or under_way.is_done():
+            under_way = PushInProgress()  # with an empty list of jobs
+        elif not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        copy_atomically(checkpoint_folder, self._folder, leave_out=_TRAINING_STATE)
+        message = f"Training in progress, step {self.state.global_step}"
+        jobs = [self._upload(self._folder, message, blocking=False)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            place = "last-checkpoint" if last else Path(checkpoint_folder).name
+            jobs.append(self._upload(checkpoint_folder, f"{message}, checkpoint", blocking=False, place=place))
+        under_way.jobs.extend(jobs)
+        self.push_in_progress = under_way
+
+    def _upload(
+        self,
+        folder: str,
+        message: str | None,
+        *,
+        token: str | None = None,
+        revision: str | None = None,
+        blocking: bool = True,
+        place: str | None = None,
+    ) -> Any:
+        repo, token = str(self.hub_model_id), token or self.args.hub_token
+        settings: dict[str, Any] = {
+            "repo_id": repo,
+            "folder_path": folder,
+            "path_in_repo": place,
+            "commit_message": message,
+            "token": token,
+            "revision": revision or self.args.hub_revision,
+        }
+
+        def push() -> Any:
+            with self._failing_clearly(repo, f"pushing {folder!r} to {repo!r}", token):
+                return self._api.upload_folder(**settings, ignore_patterns=list(NOT_PUSHED))
+
+        if blocking:
+            return push()
+        future = self._api.run_as_future(push)
+        future.add_done_callback(_warn_of_failure)
+        return future
+
+    @contextmanager
+    def _failing_clearly(self, repo: str, doing: str, token: str | None) -> Iterator[None]:
+        """Say of a failure where the model is and how to push it again; the token is in no message."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            logger.warning("%s was interrupted. %s", doing, self._way_out(repo))
+            raise
+        except Exception as error:
+            reason = without_secrets(_reason(error), [*self._secrets(), token or ""])
+            raise PushError(f"{doing} failed: {reason}\n{self._way_out(repo)}") from error
+
+    def _way_out(self, repo: str) -> str:
+        folder = os.path.abspath(self._folder)
+        if not any(Path(folder).glob("*.safetensors")):
+            return "Nothing has been saved yet. Log in with `hf auth login` or pass hub_token, and start again."
+        left_out = " ".join(f"--exclude {shlex.quote(pattern)}" for pattern in NOT_PUSHED)
+        revision = f" --revision {shlex.quote(self.args.hub_revision)}" if self.args.hub_revision else ""
+        private = " --private" if self.args.hub_private_repo else ""
+        command = f"hf upload {shlex.quote(repo)} {shlex.quote(folder)} . {left_out}{revision}{private}"
+        return (
+            f"The model is whole in {folder!r}. Push it again with trainer.push_to_hub(), or from a shell, after "
+            f"`hf auth login`:\n{command}"
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save as `Trainer` does, with the recipe, replacing whole files."""
+        if not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        target, recipe = Path(output_dir or self._folder), self.recipe()
+        self._mark_config(recipe)
+        with filled_folder(target) as staging, self._arguments_without_token():
+            super()._save(str(staging), state_dict)
+            (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            (staging / RECIPE_FILE).write_text(recipe.to_json(), encoding="utf-8")
+            if (target / "README.md").exists():  # PEFT writes one with every save; ours or the user's stays
+                (staging / "README.md").unlink(missing_ok=True)
+
+    @contextmanager
+    def _arguments_without_token(self) -> Iterator[None]:
+        """`Trainer._save` pickles its arguments; the token must not reach the disk for a moment either."""
+        kept = self.args
+        self.args = copy.copy(kept)
+        self.args.hub_token = None
+        try:
+            yield
+        finally:
+            self.args = kept
+
+    @property
+    def _folder(self) -> str:
+        return cast(str, self.args.output_dir)  # `TrainingArguments` fills it in
+
+    def _mark_config(self, recipe: Recipe) -> None:
+        config = getattr(self._published(), "config", None)
+        if isinstance(config, PretrainedConfig):
+            setattr(config, CONFIG_KEY, recipe.to_dict())
+
+
+def _with_tags(given: str | list[str] | None, more: list[str] | None) -> list[str]:
+    first = [given] if isinstance(given, str) else list(given or [])
+    return list(dict.fromkeys([*first, *(more or [])]))
+
+
+def _reason(error: BaseException) -> str:
+    """The error and what caused it: the client wraps what the server said into an error that does not."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return "; caused by ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+
+
+def _warn_of_failure(future: Future[Any]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        logger.warning("%s", error)

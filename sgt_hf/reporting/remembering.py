@@ -1,0 +1,134 @@
+"""What the trainer measured, remembered for the card, and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from huggingface_hub import get_token
+from torch import nn
+from transformers import Trainer
+
+from ..adapters import Adapter
+from ..adapters.base import Masking
+from ..faithfulness.report import FaithfulnessReport
+from ..training_args import SaliencyGuidedArguments
+from .command import running_command
+from .evaluations import Evaluation, dataset_facts, fingerprint, plain_metrics
+from .model_card import without_secrets, write_model_card
+from .recipe import Recipe, make_recipe
+from .trainer_facts import card_facts, evaluations_named, hyperparameters_of
+
+_CARD_ARGUMENTS = (
+    "language",
+    "license",
+    "tags",
+    "model_name",
+    "finetuned_from",
+    "tasks",
+    "dataset_tags",
+    "dataset",
+    "dataset_args",
+)
+
+
+
+class RememberingTrainer(Trainer):
+    """`Trainer` that remembers what was measured, and writes it into the model's card with how it was trained.
+
+    Subclasses set `knobs` and `adapter`, and define `masking`.
+
+    Attributes:
+        evaluations: What `evaluate` measured, and what `remember` was given.
+    """
+
+    knobs: SaliencyGuidedArguments
+    adapter: Adapter
+
+    @property
+    def masking(self) -> Masking:
+        """What replaces dropped features."""
+        raise NotImplementedError
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.evaluations: list[Evaluation] = []
+        self._command = running_command()
+        super().__init__(*args, **kwargs)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluate as `Trainer` does, and remember the metrics for the card."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):
+            dataset = cast(dict[str, Any], self.eval_dataset)[dataset]
+        if not isinstance(dataset, dict):  # of several data sets each comes here by itself
+            self.remember(dataset, metrics=plain_metrics(metrics, metric_key_prefix))
+        return metrics
+
+    def remember(
+        self, dataset: Any, *, metrics: Mapping[str, Any] | None = None, report: FaithfulnessReport | None = None
+    ) -> None:
+        """Keep an evaluation of the present weights for the card; it replaces one of the same data and kind.
+
+        Args:
+            dataset: On which it was made.
+            metrics: By name.
+            report: Of faithfulness.
+        """
+        facts, weights = dataset_facts(dataset), fingerprint(self._published())
+        candidates = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
+        selected_on = self.args.load_best_model_at_end and any(dataset is one for one in candidates)
+        new = Evaluation(facts, dict(metrics or {}), report, selected_on, weights)
+        self.evaluations = [old for old in self.evaluations if _kind(old) != _kind(new)] + [new]
+
+    def recipe(self) -> Recipe:
+        """Return what is recorded of the training so far."""
+        return make_recipe(
+            self.knobs,
+            self.adapter,
+            masking=self.masking if isinstance(self.masking, str) else None,
+            steps=self.state.global_step,
+            hyperparameters=hyperparameters_of(self),
+            command=None if self._command is None else without_secrets(self._command, self._secrets()),
+        )
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write `README.md` into the output folder; see `sgt_hf.reporting.trainer_facts.card_facts`.
+
+        Args:
+            *args: Those of `Trainer.create_model_card`, in its order.
+            **kwargs: Those of `Trainer.create_model_card`.
+        """
+        if not self.is_world_process_zero():
+            return
+        named = dict(zip(_CARD_ARGUMENTS, args, strict=False)) | kwargs
+        facts = card_facts(self, self._published(), **named)
+        weights = fingerprint(self._published())
+        ours = [one for one in self.evaluations if one.fingerprint == weights]
+        facts = replace(
+            facts,
+            recipe=self.recipe(),
+            evaluations=evaluations_named(ours, named.get("dataset"), named.get("dataset_tags")),
+            left_out=len(self.evaluations) - len(ours),
+        )
+        write_model_card(str(self.args.output_dir), facts, secrets=self._secrets())
+
+    def _published(self) -> nn.Module:
+        model: nn.Module = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return model
+
+    def _secrets(self) -> list[str]:
+        return [token for token in (self.args.hub_token, get_token()) if token]
+
+
+def _kind(evaluation: Evaluation) -> tuple[Any, ...]:
+    """What makes a later evaluation take the place of an earlier one."""
+    if evaluation.report is None:
+        return evaluation.dataset, evaluation.fingerprint
+    return evaluation.dataset, evaluation.report.provenance

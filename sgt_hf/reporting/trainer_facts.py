@@ -1,0 +1,134 @@
+"""What a trainer knows of its model, put together for the card."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import Trainer
+from transformers.modelcard import extract_hyperparameters_from_trainer
+from transformers.utils.import_utils import is_peft_available
+
+from .evaluations import DatasetFacts, Evaluation, dataset_facts
+from .model_card import CardFacts
+
+_TASKS = {"ForSequenceClassification": "text-classification", "ForImageClassification": "image-classification"}
+
+
+def card_facts(
+    trainer: Trainer,
+    model: nn.Module,
+    *,
+    model_name: str | None = None,
+    language: str | None = None,
+    license: str | None = None,
+    tags: str | Sequence[str] | None = None,
+    finetuned_from: str | None = None,
+    tasks: str | Sequence[str] | None = None,
+    dataset_tags: str | Sequence[str] | None = None,
+    dataset: str | Sequence[str] | None = None,
+    dataset_args: str | Sequence[str] | None = None,
+) -> CardFacts:
+    """Put together what the card says beside recipe and evaluations.
+
+    Args:
+        trainer: Of `transformers`.
+        model: Its model, unwrapped.
+        model_name: By default the name of the repository, or of the folder.
+        language: See `Trainer.create_model_card`, as all the others.
+        license: The hub's identifier.
+        tags: For the hub.
+        finetuned_from: By default the model that the weights were loaded from, if that is on the hub.
+        tasks: The hub's identifier; by default from the architecture.
+        dataset_tags: Ids of the data on the hub.
+        dataset: The data's name, where the data set does not say it itself.
+        dataset_args: Said of the data.
+    """
+    repo_id = trainer.hub_model_id or trainer.args.hub_model_id
+    base, adapter_of = _base(model)
+    kind = type(base)
+    arguments = _listed(dataset_args)
+    return CardFacts(
+        model_name=model_name or (repo_id or str(Path(str(trainer.args.output_dir)).absolute())).rpartition("/")[2],
+        repo_id=repo_id,
+        architecture=kind.__name__,
+        module=kind.__module__,
+        adapter_of=adapter_of,
+        base_model=finetuned_from or _loaded_from(base),
+        task=next(iter(_listed(tasks)), None) or _task(kind.__name__),
+        training_data=dataset_facts_named(trainer.train_dataset, dataset, dataset_tags),
+        language=language,
+        license=license,
+        tags=["generated_from_trainer", *_listed(tags)],
+        datasets=_listed(dataset_tags),
+        note=f"Of the data it was said: {', '.join(arguments)}." if arguments else None,
+    )
+
+
+def dataset_facts_named(dataset: Any, name: Any, hub_id: Any) -> DatasetFacts | None:
+    """Return a data set's facts, with the user's one name for it where it has none itself.
+
+    Args:
+        dataset: Any, or None.
+        name: One name, or several, of which it is not known which.
+        hub_id: The same on the hub.
+    """
+    return None if dataset is None else _named(dataset_facts(dataset), name, hub_id)
+
+
+def evaluations_named(evaluations: Sequence[Evaluation], name: Any, hub_id: Any) -> list[Evaluation]:
+    """Return evaluations whose data has the user's one name for it where it has none itself.
+
+    Args:
+        evaluations: As remembered.
+        name: See `dataset_facts_named`.
+        hub_id: See `dataset_facts_named`.
+    """
+    return [replace(one, dataset=_named(one.dataset, name, hub_id)) for one in evaluations]
+
+
+def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what `transformers` puts into its own cards.
+
+    Args:
+        trainer: Of `transformers`.
+    """
+    found = extract_hyperparameters_from_trainer(trainer)
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in found.items()}
+
+
+def _named(facts: DatasetFacts, name: Any, hub_id: Any) -> DatasetFacts:
+    names, ids = _listed(name), _listed(hub_id)
+    return replace(
+        facts,
+        name=facts.name or (names[0] if len(names) == 1 else None),
+        hub_id=facts.hub_id or (ids[0] if len(ids) == 1 else None),
+    )
+
+
+def _base(model: nn.Module) -> tuple[nn.Module, str | None]:
+    """The model below a PEFT adapter, and what the adapter belongs to; the model itself and None without one."""
+    if is_peft_available():
+        from peft import PeftModel
+
+        if isinstance(model, PeftModel):
+            config = model.peft_config[model.active_adapter]
+            return model.get_base_model(), config.base_model_name_or_path or "a model that is not on the hub"
+    return model, None
+
+
+def _loaded_from(model: nn.Module) -> str | None:
+    name = getattr(getattr(model, "config", None), "_name_or_path", None)
+    return name if name and not os.path.isdir(name) else None  # a folder of this disk says nothing to others
+
+
+def _task(architecture: str) -> str | None:
+    return next((task for ending, task in _TASKS.items() if architecture.endswith(ending)), None)
+
+
+def _listed(value: str | Sequence[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)

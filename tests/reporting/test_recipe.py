@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from sgt_hf import SaliencyGuidedArguments, TextAdapter
+from sgt_hf.reporting import Recipe, load_recipe
+from sgt_hf.reporting.recipe import CONFIG_KEY, RECIPE_FILE, make_recipe
+from tests.tiny import make_tokenizer
+
+
+class Own(TextAdapter):
+    """A user's adapter, with an argument that JSON cannot hold."""
+
+    def __init__(self, tokenizer, *, chooser=len, **kwargs):
+        super().__init__(tokenizer, **kwargs)
+        self.chooser = chooser
+
+
+def own_masking(batch, drop):
+    return batch
+
+
+def test_what_was_recorded_comes_back(tmp_path):
+    knobs = SaliencyGuidedArguments(sgt_mask_fraction=0.3, sgt_masking="delete", sgt_warmup_ratio=0.1)
+    adapter = TextAdapter(make_tokenizer(), embedding="words")
+    written = make_recipe(knobs, adapter, masking="delete", steps=7)
+    (tmp_path / RECIPE_FILE).write_text(written.to_json(), encoding="utf-8")
+    read = load_recipe(tmp_path)
+    assert read == written
+    assert read.arguments() == knobs
+    again = read.build_adapter(make_tokenizer())
+    assert isinstance(again, TextAdapter)
+    assert again.embedding == "words"
+    assert (read.steps, read.masking, read.hyperparameters, read.command) == (7, "delete", None, None)
+    assert set(read.versions) == {"python", "sgt_hf", "torch", "transformers", "datasets", "captum", "numpy"}
+
+
+def test_the_config_is_read_where_there_is_no_file(tmp_path):
+    recipe = make_recipe(SaliencyGuidedArguments(), TextAdapter(make_tokenizer()))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", CONFIG_KEY: recipe.to_dict()}))
+    assert load_recipe(str(tmp_path)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has no saliency_guided.json and no 'saliency_guided' in its config.json"),
+        ({"config.json": "{}"}, "was not saved by SaliencyGuidedTrainer"),
+        ({RECIPE_FILE: "{"}, "saliency_guided.json is no JSON"),
+        ({RECIPE_FILE: "[]"}, "holds a list where an object was expected"),
+        ({RECIPE_FILE: "{}"}, "holds no recipe of this version of sgt_hf: expected 'knobs'"),
+        ({RECIPE_FILE: '{"knobs": {}, "os.system": 1}'}, "holds no recipe of this version"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(tmp_path)
+
+
+def test_functions_are_named_and_have_to_be_given_again():
+    recipe = make_recipe(SaliencyGuidedArguments(sgt_masking=own_masking), Own(make_tokenizer()))
+    assert recipe.callables == ("sgt_masking",)
+    assert recipe.knobs["sgt_masking"].endswith("own_masking")
+    assert recipe.adapter_arguments == {"embedding": None}
+    assert recipe.adapter_not_recorded == ("chooser",)
+    assert Recipe(**json.loads(recipe.to_json())).adapter == "Own"
+    with pytest.raises(ValueError, match=r"own_masking.*are not kept: take the other values"):
+        recipe.arguments()
+    with pytest.raises(ValueError, match=r"'Own' is not one of sgt_hf\.adapters: build it yourself"):
+        recipe.build_adapter(make_tokenizer())
+
+
+def test_no_name_of_a_file_is_looked_up_beyond_the_adapters():
+    for name in ("Adapter", "adapter_for", "Any", "os", "__builtins__", None):
+        with pytest.raises(ValueError, match="build it yourself"):
+            Recipe(knobs={}, adapter=name).build_adapter(make_tokenizer())
+
+
+def test_a_knob_that_this_version_does_not_know_is_refused():
+    with pytest.raises(ValueError, match=r"knows no \['sgt_new'\]"):
+        Recipe(knobs={"sgt_new": 1}).arguments()
+    with pytest.raises(ValueError, match="sgt_mask_fraction must be in"):
+        Recipe(knobs={"sgt_mask_fraction": 2.0}).arguments()
