@@ -361,3 +361,8 @@ def test_real_fever_and_esnli(eraser_dir: Path, tmp_path: Path, name: str, sizes
             assert all(docids == [f"{id_}_premise", f"{id_}_hypothesis"] for id_, docids in rows_of_split)
         else:
             assert all(shown["query"][:])
+
+
+def test_every_split_knows_its_data_set_and_its_own_name():
+    for split, part in load_eraser("planted").items():
+        assert (part.info.dataset_name, str(part.split)) == ("eraser_planted", split)
