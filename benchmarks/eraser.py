@@ -10,6 +10,7 @@ validation, is measured on test, and leaves one JSON. Run again after an interru
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import cell_path, run_cell, write_atomically
 from benchmarks.eraser_cell import ARMS, SELECTIONS, Cell, run
+from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_tables import dataset_table
 from sgt_hf import SaliencyGuidedArguments, load_eraser
 from sgt_hf.faithfulness import METHODS
@@ -137,7 +139,8 @@ def main() -> None:
             results.setdefault(cell.dataset, {}).setdefault(cell.arm, []).append(result)
     text = "\n\n".join(dataset_table(arms) for arms in results.values())
     write_atomically(output / "table.md", text + "\n")
-    print(f"\n{text}\n\none JSON per cell and table.md are in {output.resolve()}")
+    write_eraser_report(output / "report.html", results, command=["python", *sys.argv])
+    print(f"\n{text}\n\none JSON per cell, table.md and report.html are in {output.resolve()}")
 
 
 def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed: int) -> Cell:

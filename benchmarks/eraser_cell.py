@@ -23,6 +23,7 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.eraser_sample import text_sample
 from sgt_hf import (
     BiLstmConfig,
     BiLstmForSequenceClassification,
@@ -132,6 +133,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         "log_history": trainer.state.log_history,
         "summary": report.summary(),
         "per_example": per_example(report),
+        "text_sample": text_sample(report, data["test"], encoded["test"]["truncated_words"], with_query=with_query),
     }
 
 

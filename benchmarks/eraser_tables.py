@@ -23,6 +23,16 @@ def dataset_table(arms: dict[str, Cells]) -> str:
     Returns:
         Markdown: heading, table, and the line that says how it was measured.
     """
+    title, header, rows, notes = dataset_rows(arms)
+    return "\n\n".join([f"## {title}", markdown_table(header, rows), "\n".join(notes)])
+
+
+def dataset_rows(arms: dict[str, Cells]) -> tuple[str, list[str], list[list[str]], list[str]]:
+    """Return one data set's title, column names, rows, and the lines that say how they were measured.
+
+    Args:
+        arms: See `dataset_table`.
+    """
     baseline, *others = arms
     first = arms[baseline][0]
     header = ["", *arms, *(f"{arm} − {baseline} [95 %]" for arm in others)]
@@ -30,8 +40,8 @@ def dataset_table(arms: dict[str, Cells]) -> str:
     for method in first["summary"]["methods"]:
         rows += [_row(method, "comprehensiveness", arms), _row(method, "sufficiency", arms)]
     settings, n, seeds = first["settings"], first["summary"]["n"], len(arms[baseline])
-    title = f"## {Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} test texts, {seeds} seeds"
-    return f"{title}\n\n{markdown_table(header, rows)}\n\n{_notes(arms)}"
+    title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} test texts, {seeds} seeds"
+    return title, header, rows, _notes(arms)
 
 
 def _row(name: str, kind: str, arms: dict[str, Cells]) -> list[str]:
@@ -60,7 +70,7 @@ def _per_example(cell: dict[str, Any], name: str, kind: str) -> NDArray[np.float
     return np.array(per_example[{"accuracy": "correct", "mean confidence": "confidence"}[name]], dtype=float)
 
 
-def _notes(arms: dict[str, Cells]) -> str:
+def _notes(arms: dict[str, Cells]) -> list[str]:
     cells = [cell for group in arms.values() for cell in group]
     provenance = cells[0]["summary"]["provenance"]
     bins = ", ".join(f"{100 * share:g}" for share in provenance["bins"])
@@ -83,4 +93,4 @@ def _notes(arms: dict[str, Cells]) -> str:
         lines.append(
             f"An arm was trained with the operator of the evaluation ({provenance['operator']}), which flatters it."
         )
-    return "\n".join(lines)
+    return lines

@@ -49,6 +49,8 @@ def test_the_arms_are_paired_and_everything_is_recorded(finished):
         assert values.mean() == pytest.approx(guided["summary"]["methods"][method]["comprehensiveness"], abs=1e-5)
     assert str(output) in result.stdout
     assert (output / "table.md").read_text().strip() in result.stdout
+    assert "guided right (" in (output / "report.html").read_text()
+    assert len(plain["text_sample"]["texts"]) == 20
 
 
 def test_a_second_run_resumes_and_prints_the_same(finished):

@@ -1,0 +1,295 @@
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+
+import sgt_hf
+from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification
+from sgt_hf.__main__ import main
+from sgt_hf.data.vocabulary import build_word_tokenizer
+from sgt_hf.faithfulness import word_scores
+from sgt_hf.reporting.terminal import highlighted
+from tests.tiny import make_model, make_tokenizer
+
+HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] :smile: \x9b2J \u202egnp \x07"
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Sums(nn.Module):
+    """Logits are sums over the embedding, so the gradient of class 1 at a token is known on paper: its weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(24, 2)
+        self.weights = nn.Parameter(torch.arange(20.0))
+        self.config = BertConfig(vocab_size=24, id2label={0: "NEG", 1: "POS"}, max_position_embeddings=20)
+
+    def forward(self, input_ids, attention_mask):
+        features = self.embedding(input_ids) * attention_mask[..., None]
+        positive = (features.sum(-1) * self.weights[: input_ids.shape[1]]).sum(1)
+        return {"logits": torch.stack([positive * 0, positive], dim=1)}
+
+
+def test_scores_on_paper():
+    # [CLS] good film ##ly a [SEP]: the signed sum of the gradient at place i is 2 · i, and a word sums its tokens'
+    (found,) = sgt_hf.explain(Sums(), make_tokenizer(), "good filmly\n a", target="POS", reduction="signed_sum")
+    expected = [("good", 2.0, 0, 0, 4), ("filmly", 10.0, 0, 5, 11), ("a", 8.0, 0, 13, 14)]
+    assert [tuple(word) for word in found.words] == expected
+    assert (found.target, found.method, found.truncated_words) == ("POS", "gradient", 0)
+    assert found.predicted in ("NEG", "POS")
+    assert found.probability >= 0.5
+    total = found.target_probability + (found.probability if found.target != found.predicted else 0)
+    assert total == pytest.approx(1.0 if found.target != found.predicted else found.probability)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama"])
+def test_agrees_with_the_evaluation(family):
+    model, tokenizer = make_model(family), make_tokenizer(family)
+    texts = ["good film", "very dull plot , not great", "a film"]
+    found = sgt_hf.explain(model, tokenizer, texts, method="input_x_gradient", batch_size=2)
+    rows = [dict(tokenizer(text)) for text in texts]
+    scores, classes = word_scores(model, rows, tokenizer, methods=["input_x_gradient"])
+    for one, expected, predicted, row in zip(found, scores["input_x_gradient"], classes, rows, strict=True):
+        # every word is a token here, but for those that GPT-2's tokenizer does not know, which are special there
+        np.testing.assert_allclose([word.score for word in one.words], expected, rtol=1e-4, atol=1e-7)
+        assert one.predicted == f"LABEL_{predicted}"
+        with torch.no_grad():
+            logits = model.eval()(**{name: torch.tensor([column]) for name, column in row.items()}).logits
+        assert one.probability == pytest.approx(float(logits.softmax(-1).max()), abs=1e-5)
+
+
+def test_special_tokens_are_no_words_even_when_the_text_spells_them():
+    (found,) = sgt_hf.explain(make_model(), make_tokenizer(), ["good [SEP] film [PAD]"])
+    assert [word.text for word in found.words] == ["good", "film"]
+    assert str(found).splitlines()[1] == "good [SEP] film [PAD]"
+
+
+def test_our_bilstm_and_a_pair():
+    tokenizer = build_word_tokenizer([["good", "bad", "film"]])
+    model = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=4, hidden_size=3))
+    model.train()
+    single, pair = sgt_hf.explain(model, tokenizer, ["good film", ("bad film", "good")])
+    assert model.training
+    assert [(word.part, word.text) for word in pair.words] == [(0, "bad"), (0, "film"), (1, "good")]
+    assert "bad film\n\ngood" in str(pair)
+    assert single.text == ("good film",)
+
+
+def test_truncation_is_said_everywhere():
+    tokenizer = make_tokenizer()
+    tokenizer.model_max_length = 6
+    with pytest.warns(UserWarning, match="1 of 2 texts are longer than the 6 tokens .* 3 words in all were cut off"):
+        cut, whole = sgt_hf.explain(make_model(), tokenizer, ["good film a plot the very dull", "a film"])
+    assert (cut.truncated_words, whole.truncated_words) == (3, 0)
+    assert len(cut.words) == 4
+    assert "3 words more than the model takes in were cut off" in str(cut)
+    assert "cut off" not in str(whole)
+    assert "the very dull" in str(cut)
+    assert cut.to_dict()["truncated_words"] == 3
+    tokenizer.model_max_length = 1000
+    with pytest.warns(UserWarning, match="longer than the 40 tokens"):  # the model's positions, where they are fewer
+        sgt_hf.explain(make_model(), tokenizer, "good " * 60)
+
+
+def test_the_dictionary_is_json_and_points_into_the_text():
+    (found,) = sgt_hf.explain(make_model(), make_tokenizer(), ["good — film"], method="integrated_gradients")
+    read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(read) == set(found.__dataclass_fields__)
+    for word in read["words"]:
+        assert read["text"][word["part"]][word["start"] : word["end"]] == word["text"]
+
+
+def test_hostile_text_does_nothing_in_a_terminal():
+    (found,) = sgt_hf.explain(make_model(), make_tokenizer(), [HOSTILE])
+    plain = str(found)
+    assert not CONTROLS.search(plain)
+    assert "⟨U+001B⟩[31mred" in plain
+    assert "[bold]x[/bold] :smile:" in plain
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=200)
+    console.print(found)
+    own = re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+    assert not CONTROLS.search(own)
+    assert own.rstrip("\n") == plain
+
+
+def test_highlights_grade_and_rank():
+    (found,) = sgt_hf.explain(Sums(), make_tokenizer(), "good filmly a", target=1, reduction="signed_sum")
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=200)
+    console.print(found)
+    styled = console.file.getvalue()
+    assert re.search(r"\x1b\[1;4;[\d;]*mfilmly\x1b", styled)  # the largest: bold and underlined, whatever its colour
+    assert not re.search(r"\x1b\[1;4;[\d;]*mgood\x1b", styled)
+    assert "ranked highest: filmly +10, a +8, good +2" in styled
+    entry = found.to_entry("t")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(highlighted(entry))
+    assert console.file.getvalue().startswith("t\ngradient: ")
+    assert "\x1b" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        ([], {}, "there is no text to explain"),
+        (["good", " \n"], {}, "text 1 is blank"),
+        ([("a", "b", "c")], {}, "text 0 is blank, or neither a text nor a pair"),
+        ([3], {}, "not iterable|neither a text nor a pair"),
+        (["\udcff"], {}, "text 0 is no valid Unicode"),
+        (["a"], {"method": "magic"}, r"unknown methods \['magic'\]"),
+        (["a"], {"reduction": "magic"}, "magic"),
+        (["a"], {"target": "BAD"}, r"unknown class 'BAD': use 'predicted', a number below 2, or one of \['LABEL_0'"),
+        (["a"], {"target": 2}, "unknown class 2"),
+    ],
+)
+def test_bad_input_is_refused(texts, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sgt_hf.explain(make_model(), make_tokenizer(), texts, **options)
+
+
+@pytest.mark.parametrize(
+    "config", [{"num_labels": 1}, {"problem_type": "regression"}, {"problem_type": "multi_label_classification"}]
+)
+def test_models_without_one_class_of_several_are_refused(config):
+    with pytest.raises(ValueError, match="BertForSequenceClassification is no classifier into one of several classes"):
+        sgt_hf.explain(make_model(**config), make_tokenizer(), ["a"])
+
+
+def test_several_texts_need_padding():
+    tokenizer = make_tokenizer("gpt2")
+    tokenizer.pad_token = None
+    with pytest.raises(ValueError, match=r"no padding token, which several texts need: set one, tokenizer.pad_token"):
+        sgt_hf.explain(make_model("gpt2"), tokenizer, ["a", "a film"])
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    model = make_model()
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the gradient scores of the text 'good' are not finite"):
+        sgt_hf.explain(model, make_tokenizer(), "good")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    make_model().save_pretrained(path)
+    make_tokenizer().save_pretrained(path)
+    return str(path)
+
+
+class Input(io.BytesIO):
+    """Standard input as the command reads it."""
+
+    @property
+    def buffer(self):
+        return self
+
+
+def run(monkeypatch, capsys, *arguments, stdin=b""):
+    monkeypatch.setattr(sys, "stdin", Input(stdin))
+    status = main(["explain", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_the_command_prints_highlights(monkeypatch, capsys, folder):
+    status, out, err = run(monkeypatch, capsys, folder, "good film", HOSTILE)
+    assert (status, err) == (0, "")
+    assert out.startswith("gradient: LABEL_")
+    assert out.count("ranked highest: ") == 2
+    assert not CONTROLS.search(out)
+
+
+def test_the_command_reads_files_and_standard_input(monkeypatch, capsys, folder, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_bytes("\ufeffgood film\n\nvery dull\r\n".encode())
+    status, out, _ = run(monkeypatch, capsys, folder, "--json", "--file", file, "a", "-", stdin=b"bad plot\nthe film")
+    assert status == 0
+    assert [one["text"] for one in json.loads(out)] == [["good film"], ["very dull"], ["a"], ["bad plot"], ["the film"]]
+    _, out, _ = run(monkeypatch, capsys, folder, "--json", "--whole", "--file", file)
+    assert [one["text"] for one in json.loads(out)] == [["good film\n\nvery dull\r\n"]]
+    _, out, _ = run(monkeypatch, capsys, folder, "--json", "--pair", "-", "a", "b", stdin=b"bad plot\tthe film")
+    assert [one["text"] for one in json.loads(out)] == [["bad plot", "the film"], ["a", "b"]]
+
+
+def test_json_is_ascii_and_nothing_else_is_printed(monkeypatch, capsys, folder):
+    _, out, _ = run(monkeypatch, capsys, folder, "--json", "--target", "1", "--method", "smooth_grad", HOSTILE)
+    assert out.isascii()
+    assert not CONTROLS.search(out.replace("\n", ""))
+    (one,) = json.loads(out)
+    assert (one["target"], one["method"], one["text"]) == ("LABEL_1", "smooth_grad", [HOSTILE])
+
+
+def test_html_is_the_report(monkeypatch, capsys, folder, tmp_path):
+    path = tmp_path / "out" / "page.html"
+    status, out, err = run(monkeypatch, capsys, folder, "good <script>film", "--html", path)
+    assert (status, out, err) == (0, "", f"sgt_hf: wrote {path}\n")
+    page = path.read_text(encoding="utf-8")
+    assert "good" in page
+    assert "&lt;script&gt;film" in page
+
+
+def test_warnings_are_one_line_on_stderr(monkeypatch, capsys, folder):
+    status, _, err = run(monkeypatch, capsys, folder, "good " * 60)
+    assert status == 0
+    assert re.fullmatch(r"sgt_hf: warning: 1 of 1 texts are longer than the 32 tokens .*\n", err)
+
+
+def test_what_is_wrong_is_said_with_status_2(monkeypatch, capsys, folder, tmp_path):
+    bare, headless, latin = tmp_path / "bare", tmp_path / "headless", tmp_path / "latin.txt"
+    make_model().save_pretrained(bare)
+    make_tokenizer().save_pretrained(headless)
+    BertForMaskedLM(make_model().config).save_pretrained(headless)
+    latin.write_bytes("schön".encode("latin-1"))
+    for arguments, message in [
+        ((folder,), "no text: give texts, --file FILE, or - for standard input"),
+        ((folder, "-"), "no text: the input is empty"),
+        ((folder, " "), "text 0 is blank"),
+        ((folder, "a", "--pair"), "--pair takes texts two by two"),
+        ((folder, "a", "--target", "x"), "unknown class 'x'"),
+        ((folder, "a", "--reduction", "x"), "'x'"),
+        ((folder, "a", "--file", tmp_path / "none.txt"), "none.txt"),
+        ((folder, "--file", latin), "latin.txt is not UTF-8: .* at byte 3"),
+        ((folder, "a", "--html", folder), re.escape(folder)),
+        ((tmp_path / "none", "a"), "none is no folder"),
+        ((latin, "a"), "latin.txt is no folder"),
+        (("nobody/nothing", "a"), "nobody/nothing is no folder or hub name of a classifier"),
+        ((bare, "a"), "bare holds no tokenizer"),
+        ((headless, "a"), "headless is no classifier: it has no weights for .*classifier.weight"),
+    ]:
+        status, out, err = run(monkeypatch, capsys, *arguments)
+        assert (status, out) == (2, ""), arguments
+        assert re.search(f"^sgt_hf: .*{message}", err, re.S), err
+        assert "Traceback" not in err
+    with pytest.raises(SystemExit) as caught:
+        main(["explain", folder, "a", "--method", "magic"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.slow
+def test_the_module_runs_and_bears_a_closed_pipe(folder):
+    command = [sys.executable, "-m", "sgt_hf", "explain", folder, "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, err = process.communicate(b"good film\n" * 20)
+    assert (process.returncode, err) == (1, b"")
+
+
+def test_our_architecture_loads_by_the_command(monkeypatch, capsys, tmp_path):
+    tokenizer = build_word_tokenizer([["good", "film"]])
+    BiLstmForSequenceClassification(
+        BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=4, hidden_size=3, id2label={0: "NEG", 1: "POS"})
+    ).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    status, out, _ = run(monkeypatch, capsys, tmp_path, "good film")
+    assert status == 0
+    assert re.match("gradient: (NEG|POS) 0", out)
+    assert isinstance(AutoModelForSequenceClassification.from_pretrained(tmp_path), BiLstmForSequenceClassification)
