@@ -167,8 +167,15 @@ def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed
         ig_steps=args.ig_steps,
         smooth_grad_samples=args.smooth_grad_samples,
         random_draws=args.random_draws,
-        knobs=asdict(guided) if arm == "guided" else {"sgt_kl_weight": 0.0},
+        knobs=set_knobs(guided) if arm == "guided" else {"sgt_kl_weight": 0.0},
     )
+
+
+def set_knobs(knobs: SaliencyGuidedArguments) -> dict[str, Any]:
+    """Return k, and the knobs that are not at their defaults: a knob added later is then no other setting."""
+    defaults = asdict(SaliencyGuidedArguments())
+    values = asdict(knobs)
+    return {name: values[name] for name in values if name == "sgt_mask_fraction" or values[name] != defaults[name]}
 
 
 def limited(data: DatasetDict, limit: int | None) -> DatasetDict:

@@ -81,6 +81,7 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
     ]
     for arm, group in arms.items():
         knobs = ", ".join(f"{name[4:]} {value}" for name, value in group[0]["settings"]["knobs"].items())
+        knobs += "; other knobs at their defaults" if arm == "guided" else ""
         epochs = ", ".join(f"{cell['epoch']}" for cell in group)
         select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
         train = np.mean([cell["seconds"]["train"] for cell in group])

@@ -68,6 +68,12 @@ def split_commands(line: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
+def shell_lines(text: str, start: str) -> list[list[str]]:
+    """The commands of a document's shell blocks that start so, as their words."""
+    lines = [line.strip() for block in _SHELL_BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if line.startswith(start) for words in split_commands(line)]
+
+
 def make_targets(text: str) -> set[str]:
     """The targets of each `make …` (variable assignments and options are not targets)."""
     return {
@@ -117,6 +123,9 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         if block.reason is None:
             padded = "\n" * (block.line - 1) + block.code  # so that a traceback tells the document's line
             exec(compile(padded, str(path), "exec"), namespace)
+    for words in shell_lines(path.read_text(encoding="utf-8"), "python -m sgt_hf"):  # on what the blocks have left there
+        done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{shlex.join(words)}:\n{done.stderr}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
