@@ -175,6 +175,12 @@ def table(cell: dict[str, Any]) -> str:
     return f"{title(cell)}\n\n{markdown_table(header, rows)}"
 
 
+def key(cell: dict[str, Any]) -> str:
+    """Return a cell's name among others."""
+    settings = cell["settings"]
+    return "-".join(str(part) for part in (Path(settings["model"]).name, settings["length"]) if part)
+
+
 def title(cell: dict[str, Any]) -> str:
     """Return what a cell was measured on."""
     settings, machine = cell["settings"], cell["machine"]

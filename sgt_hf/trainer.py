@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from .adapters import Adapter, adapter_for
 from .adapters.base import Masking, logits_of
@@ -16,13 +16,17 @@ from .data.rationales import DataCollatorWithWordIds
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .loss import SaliencyGuidedLoss, saliency_guided_loss, task_cross_entropy
-from .saliency import keeping_statistics
-from .training_args import SaliencyGuidedTrainingArguments, knobs_of
+from .masking.draws import own_draws
+from .memory import RandomState, backpropagate_masked, with_clean_branch
+from .reporting.publishing import PublishingTrainer
+from .safeguards import BadBatches, last_complete_checkpoint, refuse_unsupported
+from .saliency import gradient_scores, keeping_statistics
+from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
 
 
-class SaliencyGuidedTrainer(Trainer):
+class SaliencyGuidedTrainer(PublishingTrainer):
     """Drop-in `transformers.Trainer` whose training loss is CE + λ·KL(f(X) ‖ f(X̃)).
 
     Takes everything `Trainer` takes. Plain `TrainingArguments` give the default knobs,
@@ -62,14 +66,25 @@ class SaliencyGuidedTrainer(Trainer):
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
         if data_collator is None:
             self.data_collator = self.adapter.collator()
-        auto = self.knobs.sgt_masking == "auto"
-        self.masking: Masking = self.adapter.default_masking if auto else self.knobs.sgt_masking
         self._check()
         # A loss function of the user's normalises over the accumulated batch itself. Otherwise Trainer is to count the
         # batch's items and not to divide, and `_share_of_step` weighs each micro-batch: Trainer's own way multiplies
         # a sequence classifier's loss by gradient_accumulation_steps (transformers issue 47688).
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
+        self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
+
+    @property
+    def masking(self) -> Masking:
+        """What replaces dropped features, `auto` resolved; a hyperparameter search sets the knob anew for each run."""
+        auto = self.knobs.sgt_masking == "auto"
+        return self.adapter.default_masking if auto else self.knobs.sgt_masking
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), self.args.world_size)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def compute_loss(
         self,
@@ -80,11 +95,15 @@ class SaliencyGuidedTrainer(Trainer):
     ) -> Any:
         """Compute the guided loss in training steps that are guided, and `Trainer`'s own loss otherwise."""
         weight = self.knobs.kl_weight_at(self.state.global_step, self.state.max_steps) if model.training else 0.0
+        self._bad_batches.refuse_shapes(inputs, self.train_dataset if model.training else None)
+        if model.training:
+            self._bad_batches.watch(inputs)
         share = self._share_of_step(inputs, num_items_in_batch) if model.training else 1.0
         if weight == 0:
             total, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, num_items_in_batch)
         else:
-            parts, outputs = self._guided(model, inputs, weight, share, num_items_in_batch)
+            guided = self._guided_by_branch if self.knobs.sgt_save_memory else self._guided
+            parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
         if not isinstance(outputs, Mapping) and self.compute_loss_func is _cross_entropy_of_outputs:
@@ -110,7 +129,9 @@ class SaliencyGuidedTrainer(Trainer):
         kwargs.setdefault("batch_size", self.args.eval_batch_size)
         kwargs.setdefault("collator", self.data_collator)
         kwargs.setdefault("trained_masking", self.masking if self.knobs.sgt_kl_weight > 0 else None)
-        return evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
+        report = evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
+        self.remember(dataset, report=report)
+        return report
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Predict as `Trainer` does, without the columns that only the adapter reads."""
@@ -120,46 +141,99 @@ class SaliencyGuidedTrainer(Trainer):
         """Log as `Trainer` does, with the guided terms since the last training log."""
         if "loss" in logs and self._window is not None:
             *sums, weight = self.accelerator.reduce(self._window, reduction="sum").tolist()
-            logs |= {name: value / weight for name, value in zip(LOGGED, sums, strict=True)}
+            if weight > 0:  # there were labels
+                logs |= {name: value / weight for name, value in zip(LOGGED, sums, strict=True)}
             self._window = None
         super().log(logs, start_time)
 
     def _guided(
         self, model: nn.Module, inputs: dict[str, Any], weight: float, share: Any, items: Any
     ) -> tuple[SaliencyGuidedLoss, Any]:
-        knobs, bare = self.knobs, self._bare(model)
-        labels = inputs.get("labels")
-        unlabelled = {name: value for name, value in inputs.items() if name not in self.label_names}
-        ranking = {"target": knobs.sgt_target, "reduction": knobs.sgt_reduction}
-        scores = features = None
-        if knobs.sgt_ranking == "separate" or self.args.torch_compile:  # a hook does not survive compilation
-            scores = self.adapter.scores(bare, unlabelled, labels, **ranking)
+        """Both branches in one graph."""
+        task_loss, outputs, ranking = self._clean(model, inputs, share, items)
+        return self._parts(model, inputs, weight * share, logits_of(outputs), task_loss, **ranking), outputs
+
+    def _guided_by_branch(
+        self, model: nn.Module, inputs: dict[str, Any], weight: float, share: Any, items: Any
+    ) -> tuple[SaliencyGuidedLoss, Any]:
+        """The same loss and gradients with one branch's activations at a time.
+
+        The clean forward runs once to rank, and once more, with the same random numbers, after the masked branch has
+        been backpropagated.
+        """
+        start = RandomState(*inputs.values())
+        with self.accelerator.no_sync(model):
+            clean, task_loss, scores = self._ranked(model, inputs, share, items)
+            parts = self._parts(model, inputs, weight * share, clean, task_loss, scores=scores, features=None)
+            gradient = backpropagate_masked(parts, lambda loss: self._backward(loss, items))
+        end = RandomState(*inputs.values())
+        start.restore()
+        task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
+        end.restore()
+        return with_clean_branch(parts, task_loss, logits_of(outputs), gradient), outputs
+
+    def _ranked(
+        self, model: nn.Module, inputs: dict[str, Any], share: Any, items: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a leaf of the clean logits, the task loss and the scores, and let the clean graph go."""
+        with keeping_statistics(model):
+            task_loss, outputs, ranking = self._clean(model, inputs, share, items)
+        logits, scores = logits_of(outputs), ranking["scores"]
+        if scores is None:
+            features, dim = ranking["features"], self.adapter.feature_dim
+            scores = gradient_scores(logits, features, inputs.get("labels"), dim=dim, **self._ranked_by())
+        return logits.detach().requires_grad_(), task_loss.detach(), scores
+
+    def _clean(
+        self, model: nn.Module, inputs: dict[str, Any], share: Any, items: Any
+    ) -> tuple[Tensor, Any, dict[str, Any]]:
+        """Return the task loss, the outputs, and what ranks: the features in their graph, or scores."""
+        bare = self._bare(model)
+        if self.knobs.sgt_ranking == "separate" or self.args.torch_compile:  # a hook does not survive compilation
+            scores = self.adapter.scores(bare, self._unlabelled(inputs), inputs.get("labels"), **self._ranked_by())
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
-        else:
-            with self.adapter.capture(bare, inputs) as captured:
-                task_loss, outputs = self._task_loss(model, captured.batch, share, items)
-            features = captured.require(self.adapter)
+            return task_loss, outputs, {"scores": scores, "features": None}
+        with self.adapter.capture(bare, inputs) as captured:
+            task_loss, outputs = self._task_loss(model, captured.batch, share, items)
+        return task_loss, outputs, {"scores": None, "features": captured.require(self.adapter)}
+
+    def _parts(
+        self, model: nn.Module, inputs: dict[str, Any], weight: Any, logits: Tensor, task_loss: Tensor, **ranking: Any
+    ) -> SaliencyGuidedLoss:
+        knobs, unlabelled = self.knobs, self._unlabelled(inputs)
 
         def masked_forward(drop: Tensor) -> Tensor:
-            masked = self.adapter.mask(unlabelled, drop, self.masking, granularity=knobs.sgt_granularity)
-            with nullcontext() if knobs.sgt_update_statistics else keeping_statistics(bare):
+            with own_draws(self.args.process_index, drop.device) if self.args.world_size > 1 else nullcontext():
+                masked = self.adapter.mask(unlabelled, drop, self.masking, granularity=knobs.sgt_granularity)
+            with nullcontext() if knobs.sgt_update_statistics else keeping_statistics(model):
                 return logits_of(model(**self.adapter.model_inputs(masked)))
 
-        parts = saliency_guided_loss(
-            logits_of(outputs),
-            features,
-            labels,
-            masked_forward,
+        return saliency_guided_loss(
+            logits,
+            labels=inputs.get("labels"),
+            masked_forward=masked_forward,
             mask_fraction=knobs.sgt_mask_fraction,
-            kl_weight=weight * share,
+            kl_weight=weight,
             eligible=self.adapter.eligible(inputs),
             groups=self.adapter.groups(inputs, knobs.sgt_granularity),
             feature_dim=self.adapter.feature_dim,
-            scores=scores,
             task_loss=task_loss,
+            **self._ranked_by(),
             **ranking,
         )
-        return parts, outputs
+
+    def _ranked_by(self) -> dict[str, Any]:
+        return {"target": self.knobs.sgt_target, "reduction": self.knobs.sgt_reduction}
+
+    def _unlabelled(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in inputs.items() if name not in self.label_names}
+
+    def _backward(self, loss: Tensor, items: Any) -> None:
+        """Backpropagate a part of the loss as `Trainer.training_step` will the rest."""
+        counted = items is not None or self.compute_loss_func is not None
+        steps = 1 if counted else self.current_gradient_accumulation_steps
+        with torch.autocast(loss.device.type, enabled=False):  # `compute_loss` runs under it, a backward must not
+            self.accelerator.backward(loss / steps)
 
     def _task_loss(self, model: nn.Module, inputs: dict[str, Any], share: Any, items: Any) -> tuple[Tensor, Any]:
         """`Trainer`'s loss and outputs, normalised over the whole accumulated batch."""
@@ -167,6 +241,8 @@ class SaliencyGuidedTrainer(Trainer):
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if isinstance(share, Tensor):  # a mean over no label at all is not a number, and its share is 0
+            loss = loss.where(share > 0, 0.0)
         return loss * share, outputs
 
     def _share_of_step(self, inputs: dict[str, Any], items: Tensor | int | None) -> Tensor | float:
@@ -177,7 +253,7 @@ class SaliencyGuidedTrainer(Trainer):
         if items is None:
             return 1.0
         processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        return inputs["labels"].ne(-100).sum() / items * processes
+        return inputs["labels"].ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
 
     def _record(self, parts: SaliencyGuidedLoss, share: Tensor | float) -> None:
         """Add to the logging window on the device: sums over micro-batches, weighted by their share."""
@@ -196,35 +272,44 @@ class SaliencyGuidedTrainer(Trainer):
             columns.extend(name for name in self.adapter.extra_columns if name not in columns)
 
     def _check(self) -> None:
-        """Raise where a combination cannot work, with the way out."""
-        config = getattr(self.model, "config", None)
-        problem, labels = getattr(config, "problem_type", None), getattr(config, "num_labels", None)
-        if problem == "regression" or (problem is None and labels == 1):
-            raise ValueError(
-                "saliency guided training is defined by class probabilities, and this is a regression "
-                f"(num_labels={labels}, problem_type={problem!r}): use transformers.Trainer, or set num_labels ≥ 2"
-            )
-        self.adapter.check(masking=self.masking, granularity=self.knobs.sgt_granularity)
-        for refused, seen, way_out in (
-            (self.args.n_gpu > 1, f"{self.args.n_gpu} GPUs in one process (DataParallel)", "start it with torchrun"),
-            (self.is_deepspeed_enabled, "DeepSpeed", "use DDP"),
-            (self.is_fsdp_enabled, "FSDP", "use DDP"),
-            (
-                self._reentrant(),
-                "reentrant gradient checkpointing",
-                "set gradient_checkpointing_kwargs={'use_reentrant': False}",
-            ),
-        ):
-            if refused:
-                raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
+        refuse_unsupported(self, self.adapter, masking=self.masking, granularity=self.knobs.sgt_granularity)
 
-    def _reentrant(self) -> bool:
-        settings = self.args.gradient_checkpointing_kwargs
-        return (
-            bool(self.args.gradient_checkpointing)
-            and isinstance(settings, dict)
-            and bool(settings.get("use_reentrant"))
-        )
+    def _hp_search_setup(self, trial: Any) -> None:
+        """Set a run's arguments as `Trainer` does, and check them as construction would have."""
+        super()._hp_search_setup(trial)
+        if self.hp_search_backend is None or trial is None:
+            return
+        space = self.hp_space(trial) if self.hp_search_backend == "optuna" else trial
+        lost = sorted(name for name in space if name.startswith("sgt_") and not hasattr(self.args, name))
+        if lost:
+            raise ValueError(
+                f"the search sets {lost}, which {type(self.args).__name__} does not have: pass "
+                "args=SaliencyGuidedTrainingArguments(...)"
+            )
+        SaliencyGuidedArguments.__post_init__(self.knobs)
+        self._check()
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Return the norm, unless it is not finite; a gradient scaler passes over such steps itself."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self.accelerator.scaler is None:
+            sharded = self.is_fsdp_enabled or getattr(self, "is_distributed_loading_by_transformers", False)
+            alone = None if sharded else self._norm_of  # a sharded model runs on all processes or on none
+            step = self.state.global_step + 1
+            self._bad_batches.require_finite(norm, alone, step=step, rows=self.train_dataset)
+        return norm
+
+    def _norm_of(self, inputs: Mapping[str, Any]) -> float:
+        """The gradient's norm of one batch, on the model outside of any distribution, leaving every `.grad` alone."""
+        bare = self._bare()
+        weight = self.knobs.kl_weight_at(self.state.global_step, self.state.max_steps)
+        if weight == 0:
+            loss, _ = self._task_loss(bare, self.adapter.model_inputs(inputs), 1.0, None)
+        else:
+            loss = self._guided(bare, dict(inputs), weight, 1.0, None)[0].total
+        trained = [parameter for parameter in bare.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+        return torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm().item()
 
 
 def _cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

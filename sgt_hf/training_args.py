@@ -79,6 +79,9 @@ class SaliencyGuidedArguments:
         _require("sgt_ranking", self.sgt_ranking, self.sgt_ranking in RANKINGS, f"one of {list(RANKINGS)}")
         _require("sgt_warmup_ratio", self.sgt_warmup_ratio, 0 <= self.sgt_warmup_ratio < 1, "in [0, 1)")
         _require("sgt_every_n_steps", self.sgt_every_n_steps, self.sgt_every_n_steps >= 1, "an integer ≥ 1")
+        # A hyperparameter search casts what it tries to the type that it finds: beside an int of 1, 0.6 becomes 0.
+        for name in ("sgt_mask_fraction", "sgt_kl_weight", "sgt_warmup_ratio"):
+            setattr(self, name, float(getattr(self, name)))
 
     def kl_weight_at(self, step: int, max_steps: int) -> float:
         """Return λ at an optimizer step: 0 on the steps left out, growing linearly over the warm-up.

@@ -1,71 +1,113 @@
 """Two real processes over gloo against one process with the doubled batch, of the same seed."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.trainer.launching import launch
+from tests.trainer.runs import TERMS, losses, trained, weights
 
+pytestmark = [pytest.mark.slow, pytest.mark.multiprocess, pytest.mark.timeout(600)]
+
+CASES = {
+    "previous_salient": {"sgt_masking": "previous_salient", "family": "llama"},
+    "delete-separate": {"sgt_masking": "delete", "sgt_ranking": "separate"},
+    "unk-find_unused": {"sgt_masking": "unk", "ddp_find_unused_parameters": True},
+    "save_memory": {"sgt_save_memory": True, "gradient_accumulation_steps": 2},
+    "plain": {"sgt_kl_weight": 0.0},
+}
 SCRIPT = """
 import json, sys
 import torch
-from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
-from tests.tiny import make_model, make_rows, make_tokenizer
+from tests.trainer.runs import built, weights
+from tests.trainer.test_bad_batches import Root, one_bad_row
 
-output, batch, changes = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-tokenizer = make_tokenizer()
-args = SaliencyGuidedTrainingArguments(
-    output_dir=output + "-checkpoints", per_device_train_batch_size=batch, num_train_epochs=2, learning_rate=1e-2,
-    report_to="none", save_strategy="no", logging_steps=1, use_cpu=True, optim="sgd", disable_tqdm=True, **changes
-)
-trainer = SaliencyGuidedTrainer(make_model(), args, train_dataset=make_rows(tokenizer), processing_class=tokenizer)
-trainer.train()
-if trainer.is_world_process_zero():
-    weights = torch.cat([p.detach().flatten() for p in trainer._bare().parameters()])
-    torch.save({"weights": weights, "log": trainer.state.log_history, "world": args.world_size}, output)
+output, cases = sys.argv[1], json.loads(sys.argv[2])
+
+def note(name, trainer, **more):
+    result = {"weights": weights(trainer), "log": trainer.state.log_history, "world": trainer.args.world_size} | more
+    torch.save(result, f"{output}/{name}-{trainer.args.process_index}.pt")
+
+for name, changes in cases.items():
+    trainer = built(f"{output}/{name}", logging_steps=1, per_device_train_batch_size=2, **changes)
+    trainer.train()
+    note(name, trainer)
+
+for name in ("draws", "draws-again"):
+    drawn = []
+    def noting(batch, drop):
+        drawn.append(torch.rand(3))
+        return batch | {"input_ids": batch["input_ids"].masked_fill(drop, 7)}
+    trainer = built(f"{output}/{name}", per_device_train_batch_size=2, sgt_masking=noting)
+    trainer.train()
+    note(name, trainer, draws=torch.stack(drawn))
+
+settings = {"sgt_masking": "random", "dropout": 0.2, "save_strategy": "steps", "save_steps": 3}
+whole = built(f"{output}/resumed", per_device_train_batch_size=2, **settings)
+whole.train()
+note("whole", whole)
+parted = built(f"{output}/resumed", per_device_train_batch_size=2, **settings)
+parted.train(resume_from_checkpoint=f"{output}/resumed/checkpoint-3")
+note("parted", parted)
+
+rows = one_bad_row()  # in the batch of one process
+model = Root()
+trainer = built(f"{output}/bad", per_device_train_batch_size=2, model=model, rows=rows)
+error = ""
+try:
+    trainer.train()
+except FloatingPointError as raised:
+    error = str(raised)
+note("bad", trainer, error=error)
 """
 
 
-def train(tmp_path, processes, batch, **changes):
-    script, output = tmp_path / "script.py", tmp_path / f"result-{processes}.pt"
-    script.write_text(SCRIPT)
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d"]
-        launcher += ["--rdzv-endpoint=127.0.0.1:0"]
-    command = [*launcher, str(script), str(output), str(batch), json.dumps(changes)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = torch.load(output, weights_only=True)
-    assert result["world"] == processes
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What each of two processes ended with, by case and rank."""
+    folder = tmp_path_factory.mktemp("two")
+    launch(folder, SCRIPT, folder, json.dumps(CASES))
+
+    def result(name, rank=0):
+        found = torch.load(folder / f"{name}-{rank}.pt", weights_only=True)
+        assert found["world"] == 2
+        return found
+
     return result
 
 
-@pytest.mark.slow
-@pytest.mark.multiprocess
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"sgt_masking": "previous_salient"},
-        {"sgt_masking": "delete", "sgt_ranking": "separate"},
-        {"sgt_masking": "unk", "ddp_find_unused_parameters": True},
-        {"sgt_kl_weight": 0.0},
-    ],
-    ids=["previous_salient", "delete-separate", "unk-find_unused", "plain"],
-)
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, changes):
-    """Weights to 1e-5 after eight steps of SGD, and the logged terms to 1e-4 (they are sums in another order)."""
-    two = train(tmp_path, 2, 2, **changes)
-    one = train(tmp_path, 1, 4, **{k: v for k, v in changes.items() if not k.startswith("ddp")})
-    assert torch.allclose(two["weights"], one["weights"], atol=1e-5)
-    names = ("loss", "sgt_ce", "sgt_kl", "sgt_flipped") if changes.get("sgt_kl_weight", 1) else ("loss",)
-    for name in names:
-        first, second = ([entry[name] for entry in run["log"] if name in entry] for run in (two, one))
-        assert len(first) == 8
-        assert first == pytest.approx(second, abs=1e-4), name
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, two, name):
+    """Weights to 1e-5 after 8 steps of SGD, and the logged terms to 1e-4 (they are sums in another order)."""
+    changes = {key: value for key, value in CASES[name].items() if not key.startswith("ddp")}
+    one = trained(tmp_path, logging_steps=1, per_device_train_batch_size=4, **changes)
+    assert torch.equal(two(name)["weights"], two(name, 1)["weights"])
+    assert torch.allclose(two(name)["weights"], weights(one), atol=1e-5)
+    for term in TERMS if changes.get("sgt_kl_weight", 1) else TERMS[:1]:
+        logged = [entry[term] for entry in two(name)["log"] if term in entry]
+        assert len(logged) == 8 // changes.get("gradient_accumulation_steps", 1)
+        assert logged == pytest.approx(losses(one, term), abs=1e-4), term
+
+
+def test_random_masks_are_drawn_by_each_process_for_itself_and_from_the_seed(two):
+    first, second = two("draws")["draws"], two("draws", 1)["draws"]
+    assert not (first[:, None] == second[None]).any()
+    assert len(torch.unique(first)) == first.numel()
+    for rank in (0, 1):
+        assert torch.equal(two("draws", rank)["draws"], two("draws-again", rank)["draws"])
+        assert torch.equal(two("draws", rank)["weights"], two("draws", 0)["weights"])
+
+
+def test_two_processes_resume_bit_for_bit(two):
+    """Random masks and dropout, each process with its own checkpointed generators."""
+    for rank in (0, 1):
+        assert torch.equal(two("whole", rank)["weights"], two("parted", rank)["weights"])
+
+
+def test_a_gradient_that_is_not_finite_stops_both_processes_and_names_the_sample(two):
+    errors = [two("bad", rank)["error"] for rank in (0, 1)]
+    assert all(error.startswith("the gradient's norm is nan in step ") for error in errors)
+    named = ["(row 3 of the data set)" in error for error in errors]
+    assert sorted(named) == [False, True]
+    assert all(torch.isfinite(two("bad", rank)["weights"]).all() for rank in (0, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class TextAdapter(Adapter):
         """
         if self.embedding is not None:
             return model.get_submodule(self.embedding)
+        if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+            model = cast(Any, model).get_encoder()  # the table that the whole model names is never called itself
         getter = getattr(model, "get_input_embeddings", None)  # PreTrainedModel and PeftModel share no class
         if callable(getter):
             return cast(nn.Module, getter())
@@ -109,7 +111,8 @@ class TextAdapter(Adapter):
                 f"{sorted(batch)}: encode with sgt_hf.data.rationales.encode_words and collate with its "
                 "DataCollatorWithWordIds, or use granularity 'token'"
             )
-        starts = _changes(batch["word_ids"]) | _changes(self._segments(batch)) | (batch["word_ids"] < 0)
+        words, segments = batch["word_ids"], self._segments(batch, self._special(batch))
+        starts = _changes(words) | _changes(segments) | (words < 0)
         return starts.long().cumsum(1) - 1
 
     def mask(self, batch: Batch, drop: Tensor, masking: Masking, *, granularity: str = "token") -> Batch:
@@ -196,9 +199,10 @@ class TextAdapter(Adapter):
             return batch["special_tokens_mask"].bool()
         return torch.isin(batch["input_ids"], self._on(batch["input_ids"].device)[0])
 
-    def _segments(self, batch: Batch) -> Tensor:
+    @staticmethod
+    def _segments(batch: Batch, special: Tensor) -> Tensor:
         """(B, L) a number that grows at every special token and wherever a segment column changes."""
-        starts = self._special(batch)
+        starts = special
         for name in ("segment_ids", "token_type_ids"):
             if name in batch:
                 starts = starts | _changes(batch[name])
@@ -221,13 +225,14 @@ class TextAdapter(Adapter):
 
     def _facts(self, batch: Batch, granularity: str) -> TokenFacts:
         ids, real, groups = batch["input_ids"], self._real(batch), self.groups(batch, granularity)
+        special = self._special(batch)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         roles = {role: _token_id(self.tokenizer, role) for role in NEEDS_TOKEN}
         known = {role: index for role, index in roles.items() if index is not None}
         return TokenFacts(
             real=real,
-            source=real & ~self._special(batch),
-            segments=self._segments(batch),
+            source=real & ~special,
+            segments=self._segments(batch, special),
             groups=positions if groups is None else groups,
             ordinary=self._on(ids.device)[1],
             token_ids=known,

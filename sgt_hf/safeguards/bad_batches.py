@@ -1,0 +1,140 @@
+"""Batches that cannot be trained on, told with the sample's name: too long, empty, or without a finite gradient."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..adapters import Adapter
+from ..faithfulness.rows import position_limit
+
+Batch = Mapping[str, Any]
+
+
+class BadBatches:
+    """Watches the micro-batches of an optimizer step.
+
+    Args:
+        adapter: Of the model's inputs.
+        model: Whose table of positions limits a text's length.
+        accumulation: Micro-batches of a step.
+    """
+
+    def __init__(self, adapter: Adapter, model: nn.Module, accumulation: int) -> None:
+        self._adapter = adapter
+        self._limit = _learned_positions(model) if adapter.main_input == "input_ids" else None
+        self._seen: deque[Batch] = deque(maxlen=accumulation)
+
+    def refuse_shapes(self, batch: Batch, rows: Any) -> None:
+        """Raise where the model has no positions for a batch, before its embedding fails without saying why.
+
+        Looks at shapes alone, so nothing waits for the device unless it raises.
+
+        Args:
+            batch: From the collator.
+            rows: The data set it is from, to tell which row it is; None where that is not known.
+
+        Raises:
+            ValueError: A sample is longer than the model's table of positions, or all of them are empty.
+        """
+        ids = batch.get(self._adapter.main_input)
+        if not isinstance(ids, Tensor) or ids.dim() < 2:
+            return
+        width = ids.shape[1]
+        if width == 0:
+            raise ValueError(f"all {len(ids)} samples of the batch are empty: leave empty texts out of the data set")
+        if self._limit is None or width <= self._limit:
+            return
+        sizes = self._adapter.sizes(dict(batch))
+        worst, longest = int(sizes.argmax()), int(sizes.max())
+        if longest <= self._limit:
+            raise ValueError(
+                f"the collator pads to {width} tokens and the model has positions for {self._limit} (the longest "
+                f"sample has {longest}): choose a smaller pad_to_multiple_of or max_length"
+            )
+        raise ValueError(
+            f"{_name(batch, worst, self._adapter, rows)} has {longest} tokens and the model has positions for "
+            f"{self._limit}: encode with truncation=True, max_length={self._limit}"
+        )
+
+    def watch(self, batch: Batch) -> None:
+        """Keep a micro-batch until the end of its step; the Trainer holds it as long."""
+        self._seen.append(batch)
+
+    def require_finite(
+        self, norm: Tensor | float, alone: Callable[[Batch], float] | None, *, step: int, rows: Any
+    ) -> None:
+        """Raise where the gradient of a step is not finite, while the weights are still what they were.
+
+        Waits for the device once an optimizer step, where `Trainer` itself has just waited for the loss
+        (`logging_nan_inf_filter`).
+
+        Args:
+            norm: Of all gradients.
+            alone: A batch → its own gradient's norm, tried on single samples; None where that cannot be had.
+            step: Of the optimizer, from 1.
+            rows: The data set, see `refuse_shapes`.
+
+        Raises:
+            FloatingPointError: It is not finite; names the samples whose own gradient is not.
+        """
+        batches = list(self._seen)
+        self._seen.clear()
+        value = float(norm)
+        if math.isfinite(value):
+            return
+        guilty = [] if alone is None else [self._guilty(batch, alone, rows) for batch in batches]
+        names = [name for found in guilty for name in found]
+        found = f"Not finite on their own: {'; '.join(names)}." if names else "No sample of this process alone does it."
+        raise FloatingPointError(
+            f"the gradient's norm is {value} in step {step}; the weights are as they were before it. {found} Leave out "
+            "or mend such samples, lower the learning rate, or look for the operation with debug='underflow_overflow'"
+        )
+
+    def _guilty(self, batch: Batch, alone: Callable[[Batch], float], rows: Any) -> list[str]:
+        """Try each sample by itself, doubled because BatchNorm refuses a batch of one."""
+        count = len(batch[self._adapter.main_input])
+        found = []
+        for index in range(count):
+            twice = {
+                name: value[[index, index]] if isinstance(value, Tensor) and value.shape[:1] == (count,) else value
+                for name, value in batch.items()
+            }
+            if not math.isfinite(alone(twice)):
+                found.append(_name(batch, index, self._adapter, rows))
+        return found
+
+
+def _learned_positions(model: nn.Module) -> int | None:
+    """The length of a model's table of positions, None where positions are computed and know no end."""
+    tables = (name for name, module in model.named_modules() if isinstance(module, nn.Embedding))
+    found = any("position" in name or name.endswith("wpe") for name in tables)
+    return position_limit(model) if found else None
+
+
+def _name(batch: Batch, index: int, adapter: Adapter, rows: Any) -> str:
+    """Name a sample: its place in the batch, its row if the data set tells, and how it begins."""
+    name = f"sample {index} of the batch"
+    column = batch.get("input_ids")
+    if adapter.main_input != "input_ids" or column is None:
+        return name
+    size = int(adapter.sizes(dict(batch))[index])
+    real = batch["attention_mask"][index].bool() if "attention_mask" in batch else slice(size)
+    ids = column[index][real].tolist()
+    row = _row_of(ids, rows)
+    return name + ("" if row is None else f" (row {row} of the data set)") + f", input_ids {_shortened(ids)},"
+
+
+def _row_of(ids: list[int], rows: Any) -> int | None:
+    """Find a sample in a map-style data set; only ever called on the way to an error."""
+    if not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
+        return None
+    return next((row for row in range(len(rows)) if list(rows[row].get("input_ids", ())) == ids), None)
+
+
+def _shortened(ids: list[int], shown: int = 8) -> str:
+    return str(ids) if len(ids) <= shown else str(ids[:shown])[:-1] + ", …]"

@@ -1,0 +1,50 @@
+"""Which checkpoint to go on from after a process was killed, perhaps while it was writing one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+_SENTINEL = "checkpoint-is-incomplete.txt"  # of transformers' own checkpoints on SIGTERM
+
+
+def last_complete_checkpoint(output_dir: str | Path, processes: int = 1) -> str:
+    """Return the newest checkpoint that was written to its end.
+
+    `Trainer` writes its state last, so a folder without a readable one is what a killed process left. Of several
+    processes each writes the state of its own random numbers, at its own time.
+
+    Args:
+        output_dir: The folder that holds `checkpoint-N`.
+        processes: How many processes trained.
+
+    Returns:
+        The path of a folder.
+
+    Raises:
+        ValueError: There is none; names the incomplete ones.
+    """
+    found = {int(match[1]): path for path in Path(output_dir).glob("*") if (match := _NAME.match(path.name))}
+    for step in sorted(found, reverse=True):
+        if _complete(found[step], processes):
+            return str(found[step])
+    left = f", only incomplete ones: {sorted(path.name for path in found.values())}" if found else ""
+    raise ValueError(f"no complete checkpoint in {output_dir}{left}: train without resume_from_checkpoint")
+
+
+_NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)$")
+
+
+def _complete(folder: Path, processes: int) -> bool:
+    try:
+        json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if (folder / _SENTINEL).exists():
+        return False
+    saved = len(list(folder.glob("rng_state_*.pth")))
+    return processes == 1 or saved in (0, processes)  # none where only the model was to be saved

@@ -1,0 +1,101 @@
+"""What saliency guided training cannot do, refused when the trainer is built, with the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from torch import distributed
+from transformers import Trainer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from ..adapters import Adapter, TextAdapter
+from ..adapters.base import Masking
+
+
+def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, granularity: str) -> None:
+    """Raise where a model, a knob and the way of training cannot work together.
+
+    Args:
+        trainer: Built by `Trainer.__init__`.
+        adapter: Of the model's inputs.
+        masking: What replaces a dropped feature.
+        granularity: What shares fate.
+
+    Raises:
+        ValueError: The model is a regression, the masking does not fit the tokenizer or the head, or the training is
+            distributed in a way that is not supported; says what was seen and the way out.
+    """
+    _refuse_regression(getattr(trainer.model, "config", None))
+    adapter.check(masking=masking, granularity=granularity)
+    for seen, way_out in (*_heads(_base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
+        raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
+
+
+def _refuse_regression(config: Any) -> None:
+    problem, labels = getattr(config, "problem_type", None), getattr(config, "num_labels", None)
+    if problem == "regression" or (problem is None and labels == 1):
+        raise ValueError(
+            "saliency guided training is defined by class probabilities, and this is a regression "
+            f"(num_labels={labels}, problem_type={problem!r}): use transformers.Trainer, or set num_labels ≥ 2"
+        )
+
+
+def _base_of(model: Any) -> Any:
+    """The Hugging Face model inside a PEFT one."""
+    get_base_model = getattr(model, "get_base_model", None)
+    return get_base_model() if callable(get_base_model) else model
+
+
+def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str, str]]:
+    name, config = type(model).__name__, getattr(model, "config", None)
+    if name in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()}:
+        yield f"{name}, which generates text", "take a classifier, as AutoModelForSequenceClassification loads"
+    if masking == "delete" and name in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
+        yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
+    if masking == "sep" and getattr(config, "is_encoder_decoder", False) and isinstance(adapter, TextAdapter):
+        role = adapter.tokenizer.sep_token
+        if adapter.tokenizer.sep_token_id == getattr(config, "eos_token_id", None):
+            yield f"masking 'sep' with {name}, which reads its prediction at {role!r}", "use another masking"
+
+
+def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
+    args = trainer.args
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > args.world_size:
+        yield (
+            f"{distributed.get_world_size()} processes of which TrainingArguments sees {args.world_size}: each would "
+            "train alone",
+            "set use_cpu=True to train on CPUs together, or mend the GPUs that torch does not find",
+        )
+    if args.n_gpu > 1:
+        yield f"{args.n_gpu} GPUs in one process (DataParallel)", "start it with torchrun"
+    if args.deepspeed or trainer.is_deepspeed_enabled:
+        yield (
+            "DeepSpeed, whose engine owns the backward pass that ranking needs in the middle of the loss",
+            "use DDP, or FSDP2 (fsdp=True), which shards parameters, gradients and optimizer alike",
+        )
+    if args.fsdp or trainer.is_fsdp_enabled or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        yield from _fsdp(trainer)
+    if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:
+        yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
+    settings = args.gradient_checkpointing_kwargs
+    if args.gradient_checkpointing and isinstance(settings, dict) and settings.get("use_reentrant"):
+        yield "reentrant gradient checkpointing", "set gradient_checkpointing_kwargs={'use_reentrant': False}"
+
+
+def _fsdp(trainer: Trainer) -> Iterator[tuple[str, str]]:
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if not trainer.is_fsdp_enabled or plugin is None:
+        yield (
+            f"FSDP by accelerate on {trainer.accelerator.device.type} (it shards on accelerators only, and would train "
+            "with plain DDP here)",
+            "load the model sharded, from_pretrained(..., distributed_config=DistributedConfig(fsdp_size=...)), and "
+            "leave fsdp out",
+        )
+    elif plugin.fsdp_version != 2:
+        yield f"FSDP version {plugin.fsdp_version}", "set fsdp_config={'version': 2}"

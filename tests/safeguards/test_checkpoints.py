@@ -1,0 +1,45 @@
+"""Which checkpoint is whole."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sgt_hf.safeguards import last_complete_checkpoint
+
+
+def checkpoint(folder, step, *, state="{}", ranks=0):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    if state is not None:
+        (path / "trainer_state.json").write_text(state)
+    for rank in range(ranks):
+        (path / f"rng_state_{rank}.pth").touch()
+    return path
+
+
+def test_the_last_complete_checkpoint(tmp_path):
+    checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 10)
+    checkpoint(tmp_path, 11, state=None)
+    checkpoint(tmp_path, 12, state='{"global_step": 1')  # cut off
+    (checkpoint(tmp_path, 13) / "checkpoint-is-incomplete.txt").touch()
+    (tmp_path / "checkpoint-99-old").mkdir()
+    assert Path(last_complete_checkpoint(tmp_path)).name == "checkpoint-10"
+
+
+def test_of_two_processes_both_must_have_written(tmp_path):
+    checkpoint(tmp_path, 1)  # save_only_model
+    checkpoint(tmp_path, 2, ranks=2)
+    checkpoint(tmp_path, 3, ranks=1)
+    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-2"
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-1"
+
+
+def test_without_a_complete_one_it_says_what_is_there(tmp_path):
+    with pytest.raises(ValueError, match=r"no complete checkpoint in \S+: train without resume_from_checkpoint"):
+        last_complete_checkpoint(tmp_path)
+    checkpoint(tmp_path, 4, state=None)
+    with pytest.raises(ValueError, match=r"only incomplete ones: \['checkpoint-4'\]"):
+        last_complete_checkpoint(tmp_path)

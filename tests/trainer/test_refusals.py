@@ -1,0 +1,80 @@
+"""What cannot work is refused when the trainer is built, with the way out."""
+
+import pytest
+from accelerate import ParallelismConfig
+from transformers import GPT2LMHeadModel, TrainingArguments
+
+from sgt_hf import SaliencyGuidedTrainer
+from tests.tiny import make_model, make_tokenizer
+from tests.trainer.launching import launch
+from tests.trainer.runs import CHECKPOINTING, arguments
+
+REENTRANT = {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}}
+
+
+def build(tmp_path, model=None, **changes):
+    return SaliencyGuidedTrainer(
+        model=model or make_model(), args=arguments(tmp_path, **changes), processing_class=make_tokenizer()
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        ({"num_labels": 1}, {}, "this is a regression .*use transformers.Trainer, or set num_labels ≥ 2"),
+        ({"problem_type": "regression"}, {}, "this is a regression"),
+        ({}, {"sgt_masking": "blank"}, "unknown masking 'blank'"),
+        ({}, {"sgt_granularity": "sentence"}, "unknown granularity 'sentence'"),
+        ({}, REENTRANT, "does not support reentrant gradient checkpointing: set gradient_checkpointing_kwargs"),
+    ],
+)
+def test_models_and_knobs(tmp_path, config, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(tmp_path, make_model(**config), **changes)
+
+
+def test_models_that_generate(tmp_path):
+    """Their labels are the next tokens, and their loss shifts them."""
+    model = GPT2LMHeadModel(make_model("gpt2").config)
+    with pytest.raises(ValueError, match="does not support GPT2LMHeadModel, which generates text: take a classifier"):
+        build(tmp_path, model)
+
+
+def test_deepspeed(tmp_path):
+    """Where deepspeed is not installed, `TrainingArguments` itself refuses; so it is set afterwards."""
+    args = arguments(tmp_path, TrainingArguments)
+    args.deepspeed = {"zero_optimization": {"stage": 2}}
+    with pytest.raises(ValueError, match=r"not support DeepSpeed, whose engine owns the backward .*: use DDP, or FSDP"):
+        SaliencyGuidedTrainer(model=make_model(), args=args, processing_class=make_tokenizer())
+
+
+def test_context_parallelism(tmp_path):
+    trainer = build(tmp_path)
+    trainer.accelerator.state.parallelism_config = ParallelismConfig(cp_size=2)
+    try:
+        with pytest.raises(ValueError, match="context or sequence parallelism, where a process sees a part of each"):
+            trainer._check()
+    finally:
+        trainer.accelerator.state.parallelism_config = None
+
+
+PROCESSES = """
+import sys
+import pytest
+from accelerate.state import AcceleratorState
+from tests.trainer.runs import built
+
+with pytest.raises(ValueError, match="2 processes of which TrainingArguments sees 1: each would train alone: set use_"):
+    built(sys.argv[1], use_cpu=False)
+AcceleratorState._reset_state(reset_partial_state=True)
+with pytest.raises(ValueError, match="FSDP by accelerate on cpu .*plain DDP here.*: load the model sharded"):
+    built(sys.argv[1], fsdp=True)
+print("refused")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_what_several_processes_on_the_cpu_cannot_be(tmp_path):
+    """A training each, or plain DDP where sharding was asked for; both without a word."""
+    assert launch(tmp_path, PROCESSES, tmp_path).split() == ["refused", "refused"]
