@@ -1,6 +1,8 @@
 """What the documents show must run: their Python blocks, and the commands they name."""
 
-import functools
+import contextlib
+import importlib
+import io
 import re
 import shlex
 import subprocess
@@ -96,13 +98,15 @@ def benchmark_flags(text: str) -> dict[str, set[str]]:
     return flags
 
 
-@functools.cache
-def options(script: str) -> frozenset[str]:
+def options(script: str) -> set[str]:
     """The long options that a script's --help knows."""
-    command = [sys.executable, script, "--help"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{script} --help failed:\n{done.stderr}"
-    return frozenset(re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", done.stdout))
+    main = importlib.import_module(script.removesuffix(".py").replace("/", ".")).main
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", [script, "--help"])
+        main()
+    assert ended.value.code == 0, script
+    return set(re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", printed.getvalue()))
 
 
 def named(path: Path) -> str:
@@ -123,7 +127,7 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         if block.reason is None:
             padded = "\n" * (block.line - 1) + block.code  # so that a traceback tells the document's line
             exec(compile(padded, str(path), "exec"), namespace)
-    for words in shell_lines(path.read_text(encoding="utf-8"), "python -m sgt_hf"):  # on what the blocks have left there
+    for words in shell_lines(path.read_text(encoding="utf-8"), "python -m sgt_hf"):  # on what the blocks left
         done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{shlex.join(words)}:\n{done.stderr}"
 

@@ -4,7 +4,7 @@ from datasets import Dataset
 from torch import nn
 
 from sgt_hf import TextAdapter
-from sgt_hf.adapters import adapter_for
+from sgt_hf.adapters import ImageAdapter, SeriesAdapter, adapter_for
 from sgt_hf.adapters.base import logits_of
 from sgt_hf.data.rationales import DataCollatorWithWordIds, encode_words
 from sgt_hf.masking.text import STRATEGIES
@@ -222,14 +222,15 @@ def test_the_embedding_of_a_plain_module_is_found_or_named():
         TextAdapter(tokenizer).embedding_module(two)
 
 
-def test_adapter_for_needs_a_tokenizer_and_text():
+def test_adapter_for_goes_by_the_main_input_and_needs_a_tokenizer_for_text():
     model = make_model("bert")
     assert isinstance(adapter_for(model, make_tokenizer("bert")), TextAdapter)
     with pytest.raises(ValueError, match="pass processing_class=tokenizer"):
         adapter_for(model, None)
     model.main_input_name = "pixel_values"
-    with pytest.raises(ValueError, match="takes 'pixel_values'; give its own adapter"):
-        adapter_for(model, None)
+    assert isinstance(adapter_for(model, None), ImageAdapter)
+    model.main_input_name = "input_values"
+    assert isinstance(adapter_for(model, None), SeriesAdapter)
 
 
 def test_logits_of_what_models_return():

@@ -61,7 +61,7 @@ def test_the_evaluate_module_knows_confidence_and_the_gain_over_random():
         (lambda: aopc([0.9], REMOVED), r"got shapes \(1,\) and \(2, 3\)"),
         (lambda: aopc(FULL, [[0.1], [1.4]]), r"perturbed holds no probability at index \(1, 0\): 1.4"),
         (lambda: aopc([0.9, float("nan")], REMOVED), r"full holds no probability at index \(1,\): nan"),
-        (lambda: module_path("bleu"), r"unknown metric 'bleu': there are \['aopc'"),
+        (lambda: module_path("bleu"), r"unknown metric 'bleu': there are \[.*'aopc'"),
     ],
 )
 def test_bad_input_is_refused(call, message):
