@@ -2,6 +2,7 @@
 
 from .adapters import TextAdapter
 from .data.eraser import load_eraser
+from .explain import explain
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .loss import saliency_guided_loss
@@ -18,6 +19,7 @@ __all__ = [
     "SaliencyGuidedTrainingArguments",
     "TextAdapter",
     "evaluate_faithfulness",
+    "explain",
     "load_eraser",
     "saliency_guided_loss",
 ]

@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-CORE = {"ranking", "saliency", "loss", "masking"}
+CORE = {"ranking", "saliency", "loss", "memory", "masking"}
 EVALUATION = {"attribution", "metrics", "data", "faithfulness"}
 
 # room of sgt_hf (a module or a folder) -> the rooms it may import. Within a room anything goes.
@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "saliency": {"ranking"},
     "masking": set(),
     "loss": {"ranking", "saliency"},
+    "memory": {"loss"},
     "adapters": CORE | {"data"},
     "training_args": CORE,
     "attribution": CORE | {"adapters"},
@@ -26,8 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
     "sanity": {"adapters", "faithfulness"},
-    "trainer": CORE | EVALUATION | {"adapters", "training_args", "models"},
-    "reporting": EVALUATION | {"training_args"},
+    "safeguards": {"adapters", "faithfulness"},
+    "trainer": CORE | EVALUATION | {"adapters", "safeguards", "training_args", "models", "reporting"},
+    "reporting": EVALUATION | {"adapters", "training_args"},
+    "explain": CORE | EVALUATION | {"adapters", "reporting"},
+    "__main__": {"attribution", "explain", "models", "reporting"},
 }
 # The package's own __init__ gives the public names, so it imports any room and no room imports it.
 PUBLIC = "__init__"

@@ -75,6 +75,24 @@ def test_top_agrees_with_the_oracle(row, fraction):
     assert selected[0].tolist() == oracle.top(scores, eligible, fraction)
 
 
+def test_every_sample_may_have_a_fraction_of_its_own():
+    torch.manual_seed(0)
+    scores, eligible = torch.randn(4, 10), torch.ones(4, 10, dtype=torch.bool)
+    fractions = torch.tensor([0.0, 0.3, 0.55, 1.0], dtype=torch.float64)
+    drop = select_lowest(scores, eligible, fractions)
+    assert drop.sum(1).tolist() == [0, 3, 6, 9]
+    for row, fraction in enumerate(fractions.tolist()):
+        assert torch.equal(drop[row], select_lowest(scores[[row]], eligible[[row]], fraction)[0])
+
+
+def test_what_is_not_finite_is_ordered_too():
+    scores = torch.tensor([[1.0, float("nan"), float("inf"), -float("inf"), 0.0]])
+    eligible = torch.ones(1, 5, dtype=torch.bool)
+    assert select_lowest(scores, eligible, 0.4).tolist() == [[False, False, False, True, True]]
+    assert select_lowest(scores, eligible, 0.8).tolist() == [[True, False, True, True, True]]
+    assert select_top(scores, eligible, torch.tensor([9])).all()
+
+
 def test_samples_are_independent_and_inputs_unchanged():
     torch.manual_seed(0)
     scores, eligible = torch.randn(5, 9), torch.rand(5, 9) > 0.3

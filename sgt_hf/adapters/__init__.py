@@ -8,9 +8,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from .base import Adapter
+from .image import ImageAdapter
+from .series import SeriesAdapter
 from .text import TextAdapter
 
-__all__ = ["Adapter", "TextAdapter", "adapter_for"]
+__all__ = ["Adapter", "ImageAdapter", "SeriesAdapter", "TextAdapter", "adapter_for"]
 
 
 def adapter_for(model: nn.Module, processing_class: Any) -> Adapter:
@@ -18,15 +20,18 @@ def adapter_for(model: nn.Module, processing_class: Any) -> Adapter:
 
     Args:
         model: The classifier.
-        processing_class: Its tokenizer.
+        processing_class: Its tokenizer, or image processor.
 
     Returns:
-        A `TextAdapter` for a model over `input_ids`.
+        A `TextAdapter` for a model over `input_ids`, an `ImageAdapter` for one over `pixel_values`, a `SeriesAdapter`
+        for one over anything else.
 
     Raises:
-        ValueError: The main input is no text, or there is no tokenizer.
+        ValueError: The main input is text, and there is no tokenizer.
     """
     name = getattr(model, "main_input_name", "input_ids")
+    if name == "pixel_values":
+        return ImageAdapter(processing_class)
     if name != "input_ids" and not isinstance(processing_class, PreTrainedTokenizerBase):
-        raise ValueError(f"{type(model).__name__} takes {name!r}; give its own adapter: adapter=...")
+        return SeriesAdapter(name)
     return TextAdapter(processing_class)

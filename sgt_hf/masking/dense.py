@@ -18,12 +18,14 @@ class DenseFacts:
         constant: Scalar or (C,), the value of a removed channel: 0, or what black is after normalisation.
         low: Scalar or (C,), lower end of the range of random values, or None for each sample and channel's own.
         high: Upper end of it; None exactly where `low` is.
+        size: (height, width) where the positions are an image's pixels, row by row; None elsewhere.
     """
 
     real: Tensor
     constant: Tensor
     low: Tensor | None = None
     high: Tensor | None = None
+    size: tuple[int, int] | None = None
 
 
 Fill = Callable[[Tensor, Tensor, DenseFacts], Tensor]

@@ -1,0 +1,318 @@
+"""Images to a model's `pixel_values`: decoding, torchvision's transforms, collating; what is wrong is named."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+Transform = Callable[[Image.Image], Tensor]
+
+_MODES = {1: "L", 3: "RGB"}
+_CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # the others hold more than 8 bits
+_LABELS = ("labels", "label", "label_ids")
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """How a data set's images become `pixel_values`.
+
+    Attributes:
+        channels: 1 for grey, 3 for RGB; every image is converted to it.
+        mean: One a channel, in [0, 1] of the images' range, subtracted.
+        std: One a channel, > 0, divided by.
+        size: (height, width) in pixels that every image is resized to, or None to leave it.
+        crop_padding: Pixels padded around a training image before a random crop of its own size; 0 for none.
+        flip: Whether training images are mirrored at random.
+
+    Example:
+        >>> [round(value, 4) for value in PixelRecipe(1, (0.1307,), (0.3081,)).black]
+        [-0.4242]
+    """
+
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: tuple[int, int] | None = None
+    crop_padding: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ValueError(f"channels must be one of {sorted(_MODES)}, got {self.channels}")
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise ValueError(f"expected {self.channels} means and as many std > 0, got {self.mean} and {self.std}")
+
+    @property
+    def black(self) -> tuple[float, ...]:
+        """What a black pixel is after normalising, one value a channel."""
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+
+    def transform(self, *, training: bool = False) -> Transform:
+        """Return the image → (C, H, W) float32 transform.
+
+        Args:
+            training: Whether to crop and mirror at random, drawing from torch's global generator.
+        """
+        steps: list[torch.nn.Module] = [v2.ToImage()]
+        if self.size is not None:
+            steps.append(v2.Resize(self.size, antialias=True))
+        if training and self.crop_padding:
+            steps.append(_CropOfOwnSize(self.crop_padding))
+        if training and self.flip:
+            steps.append(v2.RandomHorizontalFlip())
+        steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(self.mean), list(self.std))]
+        pipeline = v2.Compose(steps)
+
+        def apply(image: Image.Image) -> Tensor:
+            return pipeline(image.convert(_MODES[self.channels])).as_subclass(Tensor)
+
+        return apply
+
+
+class _CropOfOwnSize(torch.nn.Module):
+    """Pads with black and crops back at random, whatever the image's size."""
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, image: Tensor) -> Tensor:
+        return v2.RandomCrop(tuple(image.shape[-2:]), padding=self.padding)(image)
+
+
+MNIST = PixelRecipe(1, (0.1307,), (0.3081,))
+CIFAR10 = PixelRecipe(3, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), crop_padding=4, flip=True)
+IMAGENET = PixelRecipe(3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size=(224, 224), flip=True)
+
+
+class PixelDataset(Dataset[dict[str, Any]]):
+    """Rows of a `datasets` data set with an `Image` column, decoded and transformed when they are asked for.
+
+    It is no `datasets.Dataset`, so `Trainer` keeps all its columns, and it knows a row's number and file, so that
+    errors name them.
+
+    Args:
+        rows: With an `Image` column, and usually a label column.
+        transform: Image → (C, H, W) float tensor, such as `PixelRecipe.transform`, or any of torchvision's v2.
+        image_column: Its name.
+        label_column: Its name, or None where there are no labels.
+
+    Raises:
+        ValueError: A column is missing, or the image column is of another type.
+    """
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        transform: Transform,
+        *,
+        image_column: str = "image",
+        label_column: str | None = "label",
+    ) -> None:
+        missing = sorted({image_column, *filter(None, [label_column])} - set(rows.column_names))
+        if missing:
+            raise ValueError(f"the data set has no columns {missing}, only {rows.column_names}")
+        if not isinstance(rows.features[image_column], datasets.Image):
+            raise ValueError(
+                f"column {image_column!r} is {rows.features[image_column]}, no images: cast it, "
+                f"dataset.cast_column({image_column!r}, datasets.Image())"
+            )
+        self.rows = rows.cast_column(image_column, datasets.Image(decode=False))
+        self.transform = transform
+        self.image_column = image_column
+        self.label_column = label_column
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return several rows, as a `DataLoader` asks for a batch."""
+        columns = self.rows[list(indices)]
+        entries = zip(indices, columns[self.image_column], strict=True)
+        made = [{"pixel_values": self.transform(decode_image(entry, f"row {index}"))} for index, entry in entries]
+        if self.label_column is None:
+            return made
+        return [row | {"labels": label} for row, label in zip(made, columns[self.label_column], strict=True)]
+
+    def preloaded(self) -> PixelTensors:
+        """Return all rows decoded and transformed once: for a transform without randomness, and images of one size.
+
+        Raises:
+            ValueError: An image cannot be read, or the images differ in size.
+        """
+        collate = PixelCollator()
+        parts = []
+        for start in range(0, len(self), 1000):
+            try:
+                parts.append(collate(self.__getitems__(range(start, min(start + 1000, len(self))))))
+            except PixelError as error:
+                raise PixelError(error.problem, error.row + start) from error
+        shapes = sorted({tuple(part["pixel_values"].shape[1:]) for part in parts})
+        if len(shapes) > 1:
+            raise ValueError(f"the images differ in size: {shapes}; resize them, PixelRecipe(size=(height, width))")
+        labels = torch.cat([part["labels"] for part in parts]) if self.label_column is not None else None
+        return PixelTensors(torch.cat([part["pixel_values"] for part in parts]), labels)
+
+
+class PixelTensors(Dataset[dict[str, Any]]):
+    """Images that are tensors already: a row costs no decoding.
+
+    Args:
+        pixel_values: (N, C, H, W) float, normalised.
+        labels: (N,) int64, or None.
+
+    Raises:
+        ValueError: The numbers of images and labels differ.
+    """
+
+    def __init__(self, pixel_values: Tensor, labels: Tensor | None) -> None:
+        if labels is not None and len(labels) != len(pixel_values):
+            raise ValueError(f"there are {len(pixel_values)} images and {len(labels)} labels")
+        self.pixel_values = pixel_values
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.pixel_values)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"pixel_values": self.pixel_values[index]}
+        return row if self.labels is None else row | {"labels": int(self.labels[index])}
+
+    def first(self, count: int) -> PixelTensors:
+        """Return the first `count` rows, or all where there are fewer."""
+        return PixelTensors(self.pixel_values[:count], None if self.labels is None else self.labels[:count])
+
+
+class PixelError(ValueError):
+    """Images that no model should be given.
+
+    Attributes:
+        problem: What is wrong.
+        row: The row's position in its batch.
+    """
+
+    def __init__(self, problem: str, row: int) -> None:
+        super().__init__(f"image {row}: {problem}")
+        self.problem = problem
+        self.row = row
+
+
+class PixelCollator:
+    """Stack rows into a batch, and refuse what would break or poison a step, while it is still on the CPU.
+
+    Args:
+        channels: Expected of every image; None for whatever the first has.
+    """
+
+    def __init__(self, channels: int | None = None) -> None:
+        self.channels = channels
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Collate.
+
+        Args:
+            rows: With `pixel_values` (C, H, W) float, and a label under `labels`, `label` or `label_ids`.
+
+        Returns:
+            `pixel_values` (B, C, H, W), and `labels` (B,) int64, or (B, K) float of a multi-label task.
+
+        Raises:
+            PixelError: Integer, non-finite, or wrongly shaped images; names the row of the batch.
+            ValueError: The rows have no images.
+        """
+        if any("pixel_values" not in row for row in rows):
+            raise ValueError(
+                f"the rows have no 'pixel_values', only {sorted(rows[0])}: wrap the data set, PixelDataset(rows, "
+                "transform), or use its with_transform and set remove_unused_columns=False"
+            )
+        images = [torch.as_tensor(row["pixel_values"]) for row in rows]
+        for index, image in enumerate(images):
+            problem = self._problem(image, images[0])
+            if problem:
+                raise PixelError(problem, index)
+        pixels = torch.stack(images)
+        finite = pixels.flatten(1).isfinite().all(1)
+        if not finite.all():
+            raise PixelError("holds NaN or infinity after the transform", int((~finite).long().argmax()))
+        batch = {"pixel_values": pixels}
+        name = next((name for name in _LABELS if name in rows[0]), None)
+        if name is not None:
+            batch["labels"] = torch.stack([torch.as_tensor(row[name]) for row in rows])
+        return batch
+
+    def _problem(self, image: Tensor, first: Tensor) -> str | None:
+        if not image.is_floating_point():
+            return f"is {image.dtype}: scale it to floats, v2.ToDtype(torch.float32, scale=True), and normalise it"
+        if image.dim() != 3:
+            return f"has shape {tuple(image.shape)} instead of (C, H, W)"
+        channels = first.shape[0] if self.channels is None else self.channels
+        if image.shape[0] != channels:
+            found = image.shape[0]
+            return f"has {found} channels instead of {channels}: convert it, PixelRecipe(channels={channels}, …)"
+        if image.shape != first.shape:
+            sizes = f"{tuple(image.shape[1:])} pixels and the batch's first has {tuple(first.shape[1:])}"
+            return f"has {sizes}: resize them, PixelRecipe(size=(height, width))"
+        return None
+
+
+def decode_image(entry: Mapping[str, Any], where: str) -> Image.Image:
+    """Open the entry of an undecoded `Image` column.
+
+    Args:
+        entry: `bytes`, or a `path` to read them from.
+        where: Names the row in errors.
+
+    Raises:
+        ValueError: It is no readable image, or one of more than 8 bits a channel; names row and file.
+    """
+    path, content = entry.get("path"), entry.get("bytes")
+    name = f"{where} ({path})" if path else where
+    try:
+        image = Image.open(io.BytesIO(content) if content is not None else str(path))
+        image.load()
+    except FileNotFoundError:
+        raise ValueError(f"{name}: there is no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow's PNG reader: SyntaxError
+        raise ValueError(f"{name} is no readable image ({error}): repair or remove it") from error
+    if image.mode not in _CONVERTIBLE:
+        raise ValueError(f"{name} has mode {image.mode!r}, not 8 bits a channel: convert it to 'L' or 'RGB' yourself")
+    return image
+
+
+def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
+    """Load a folder of images, one subfolder a class, as `datasets`' `imagefolder` does, which also finds splits.
+
+    Args:
+        folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg`, or without splits `CLASS/NAME.jpg`.
+
+    Returns:
+        Splits with columns `image` and `label`.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no images in class folders.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder")
+    try:
+        found = datasets.load_dataset("imagefolder", data_dir=str(folder))
+    except (datasets.exceptions.DatasetGenerationError, datasets.data_files.EmptyDatasetError) as error:
+        raise ValueError(f"{folder} holds no images that can be loaded ({error})") from error
+    if any("label" not in split.column_names for split in found.values()):
+        raise ValueError(f"{folder} has no classes: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
+    return found

@@ -1,0 +1,287 @@
+"""Image classifiers with the interface of a Hugging Face model: the paper's MNIST network, and torchvision's own.
+
+References:
+    Ismail et al. 2021, supplement, Image classification: a small CNN for MNIST, ResNet-18 for CIFAR-10, VGG-16 with a
+    new head for BIRD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+
+_SMALLEST_IMAGE = 6  # two unpadded 3 × 3 convolutions, and a pooling of 2
+_AUXILIARY = ("googlenet", "inception_v3")  # return several outputs while training
+
+
+class MnistCnnConfig(PretrainedConfig):
+    """Settings of `MnistCnnForImageClassification`.
+
+    Args:
+        num_channels: Of the images.
+        image_size: Height and width in pixels, at least 6.
+        channels: Of the two convolutions.
+        hidden_size: Width of the layer between them and the output.
+        conv_dropout: Probability in [0, 1), after the pooling.
+        dropout: Probability in [0, 1), before the output layer.
+
+    Raises:
+        ValueError: The image is too small for the network, or the configuration asks for regression.
+    """
+
+    model_type = "mnist_cnn"
+
+    num_channels: int = 1
+    image_size: int = 28
+    channels: tuple[int, int] | list[int] = (32, 64)
+    hidden_size: int = 128
+    conv_dropout: float = 0.25
+    dropout: float = 0.5
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.image_size < _SMALLEST_IMAGE:
+            raise ValueError(f"image_size must be ≥ {_SMALLEST_IMAGE} pixels, got {self.image_size}")
+        _refuse_regression(self)
+
+
+class _ImageClassifier(PreTrainedModel):
+    """What both models share: `pixel_values` in, logits and cross-entropy out."""
+
+    main_input_name = "pixel_values"
+    network: nn.Module
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ImageClassifierOutput:
+        """Classify a batch.
+
+        Args:
+            pixel_values: (B, C, H, W) float, normalised.
+            labels: (B,) int64 class indices, or (B, K) float 0/1 of a multi-label task; None for no loss.
+
+        Raises:
+            ValueError: The images have another number of channels than the model.
+        """
+        expected = self.config.num_channels
+        if pixel_values.dim() != 4 or pixel_values.shape[1] != expected:
+            raise ValueError(
+                f"{type(self).__name__} takes pixel_values of shape (B, {expected}, H, W), got "
+                f"{tuple(pixel_values.shape)}: convert the images to {expected} channels, or set num_channels"
+            )
+        logits = self.network(pixel_values)
+        return ImageClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if labels.is_floating_point():
+            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        return nn.functional.cross_entropy(logits, labels)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # torch's own defaults; transformers' (deviation 0.02) stall a convolutional network. Transformers guards
+        # torch.nn.init here, so that what a checkpoint has filled stays.
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
+
+class MnistCnnForImageClassification(_ImageClassifier):
+    """conv 3×3 – ReLU – conv 3×3 – ReLU – maxpool 2 – dropout – linear – ReLU – dropout – linear.
+
+    Every activation and pooling is a module of its own, which is what DeepLIFT can hook.
+
+    Example:
+        >>> model = MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
+        >>> model(torch.zeros(2, 1, 28, 28)).logits.shape
+        torch.Size([2, 10])
+    """
+
+    config_class = MnistCnnConfig
+
+    def __init__(self, config: MnistCnnConfig) -> None:
+        super().__init__(config)
+        first, second = config.channels
+        side = (config.image_size - 4) // 2
+        self.network = nn.Sequential(
+            nn.Conv2d(config.num_channels, first, 3),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(config.conv_dropout),
+            nn.Flatten(),
+            nn.Linear(second * side * side, config.hidden_size),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_size, config.num_labels or 2),
+        )
+        self.post_init()
+
+
+class TorchvisionConfig(PretrainedConfig):
+    """Settings of `TorchvisionForImageClassification`.
+
+    Args:
+        architecture: torchvision's own name of a classifier, `torchvision.models.list_models(torchvision.models)`.
+        num_channels: Of the images; where it is not 3, the first convolution is made anew for it.
+        small_images: For 32 × 32 images, ResNets only: a stem of one 3 × 3 convolution with stride 1, no max pooling.
+
+    Raises:
+        ValueError: The configuration asks for regression.
+    """
+
+    model_type = "torchvision_classifier"
+
+    architecture: str = "resnet18"
+    num_channels: int = 3
+    small_images: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        _refuse_regression(self)
+
+
+class TorchvisionForImageClassification(_ImageClassifier):
+    """A classifier of torchvision with `config.num_labels` outputs, initialised as torchvision does.
+
+    `from_torchvision` starts from torchvision's pretrained weights; `from_pretrained` loads what was saved.
+
+    Raises:
+        ValueError: torchvision has no such classifier, it returns several outputs, or a setting does not fit it.
+
+    Example:
+        >>> config = TorchvisionConfig(architecture="resnet18", small_images=True, num_labels=10)
+        >>> model = TorchvisionForImageClassification(config).eval()
+        >>> model(torch.zeros(1, 3, 32, 32)).logits.shape
+        torch.Size([1, 10])
+    """
+
+    config_class = TorchvisionConfig
+
+    def __init__(self, config: TorchvisionConfig) -> None:
+        super().__init__(config)
+        self.network = build_network(config)
+        for module in self.network.modules():
+            if not any(parameter.is_meta for parameter in module.parameters()):
+                setattr(module, "_is_hf_initialized", True)  # noqa: B010  by torchvision; nothing left for `_init_weights`
+        self.post_init()
+
+    @classmethod
+    def from_torchvision(
+        cls, architecture: str, *, weights: str | None = None, **settings: Any
+    ) -> TorchvisionForImageClassification:
+        """Build a classifier from torchvision's pretrained weights, with a fresh output layer for `num_labels` classes.
+
+        Args:
+            architecture: See `TorchvisionConfig`.
+            weights: Name of the weights, such as `IMAGENET1K_V1` or `DEFAULT`; None for random ones. They are
+                downloaded into torch's hub cache (`TORCH_HOME`) once.
+            **settings: Of `TorchvisionConfig`, `num_labels` and `id2label` included.
+
+        Raises:
+            ValueError: torchvision has no such classifier or weights, or the weights do not fit the settings.
+            ConnectionError: The weights are not in the cache and cannot be downloaded.
+        """
+        model = cls(TorchvisionConfig(architecture=architecture, **settings))
+        if weights is not None:
+            _load_body(model.network, fetch_weights(architecture, weights), f"{architecture} {weights}")
+        return model
+
+
+VISION_MODELS: dict[type[PretrainedConfig], type[PreTrainedModel]] = {
+    MnistCnnConfig: MnistCnnForImageClassification,
+    TorchvisionConfig: TorchvisionForImageClassification,
+}
+
+
+def build_network(config: TorchvisionConfig) -> nn.Module:
+    """Build torchvision's network with the configuration's input and output.
+
+    Args:
+        config: See `TorchvisionConfig`.
+
+    Raises:
+        ValueError: See `TorchvisionForImageClassification`.
+    """
+    names = torchvision.models.list_models(torchvision.models)
+    if config.architecture not in names:
+        raise ValueError(f"torchvision has no classifier {config.architecture!r}: use one of {names}")
+    if config.architecture in _AUXILIARY:
+        raise ValueError(f"{config.architecture!r} returns several outputs while training: use another of {names}")
+    network = torchvision.models.get_model(config.architecture, weights=None, num_classes=config.num_labels)
+    if config.small_images:
+        if not isinstance(network, torchvision.models.ResNet):
+            raise ValueError(f"small_images is a stem for ResNets, and {config.architecture!r} is none")
+        network.conv1 = nn.Conv2d(config.num_channels, network.conv1.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        network.maxpool = nn.Identity()
+    elif config.num_channels != 3:
+        _widen_input(network, config.num_channels)
+    return network
+
+
+def fetch_weights(architecture: str, weights: str) -> Mapping[str, Tensor]:
+    """Return torchvision's weights of a name, from torch's hub cache or the net.
+
+    Args:
+        architecture: torchvision's own name.
+        weights: `DEFAULT`, or a name of the architecture's weights.
+
+    Raises:
+        ValueError: There are no such weights; the message names those there are.
+        ConnectionError: They cannot be downloaded; the message names address and cache.
+    """
+    known = torchvision.models.get_model_weights(architecture)
+    if weights not in known.__members__:
+        names = list(known.__members__)
+        raise ValueError(f"torchvision has no weights {weights!r} of {architecture}: use one of {names}")
+    chosen = known[weights]
+    try:
+        return chosen.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the hash of what was downloaded is wrong
+        raise ConnectionError(
+            f"the weights {weights!r} of {architecture} could not be fetched from {chosen.url} ({error}): put that "
+            f"file into {torch.hub.get_dir()}/checkpoints, or train from scratch with weights=None"
+        ) from error
+
+
+def _load_body(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load all but the output layer, which may differ in the number of classes."""
+    own = network.state_dict()
+    head = [key for key in own if key.rpartition(".")[0] == list(own)[-1].rpartition(".")[0]]
+    differing = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    unfit = sorted(set(differing) - set(head))
+    if unfit:
+        raise ValueError(
+            f"the weights {name} do not fit at {unfit[:3]}: they are for 3-channel images and torchvision's own stem, "
+            "so leave num_channels and small_images alone, or use weights=None"
+        )
+    network.load_state_dict({key: value for key, value in state.items() if key not in differing}, strict=False)
+
+
+def _widen_input(network: nn.Module, channels: int) -> None:
+    """Replace the first convolution by one for another number of channels."""
+    name, old = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    fresh = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        stride=old.stride,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, fresh)
+
+
+def _refuse_regression(config: PretrainedConfig) -> None:
+    single = config.num_labels == 1 and config.problem_type != "multi_label_classification"
+    if config.problem_type == "regression" or single:
+        raise ValueError(
+            f"problem_type={config.problem_type!r} with num_labels={config.num_labels} is a regression, which image "
+            "classifiers do not do; use num_labels ≥ 2, or problem_type='multi_label_classification'"
+        )

@@ -1,0 +1,141 @@
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import nn
+
+from sgt_hf.adapters import ImageAdapter
+from sgt_hf.attribution import AttributionSettings
+from sgt_hf.data.images import PixelTensors
+from sgt_hf.faithfulness.pixels import (
+    images_without_top,
+    pixel_scores,
+    predictions_under_removal,
+    retrained_predictions,
+)
+from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
+
+
+class Linear(nn.Module):
+    """Logits linear in the pixels, so that every score is known."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(12, 3, bias=False)
+
+    def forward(self, pixel_values, labels=None):
+        return {"logits": self.head(pixel_values.flatten(1))}
+
+
+def data(count=5, channels=3):
+    torch.manual_seed(1)
+    return PixelTensors(torch.randn(count, channels, 2, 2), torch.arange(count) % 3)
+
+
+def test_scores_are_signed_sums_over_channels_for_the_true_label():
+    model, images = Linear(), data()
+    scores = pixel_scores(model, images, ImageAdapter(), methods=("gradient", "input_x_gradient"), batch_size=2)
+    weights = model.head.weight.detach()[images.labels].view(5, 3, 2, 2)
+    torch.testing.assert_close(scores["gradient"], weights.sum(1).flatten(1))
+    torch.testing.assert_close(scores["input_x_gradient"], (weights * images.pixel_values).sum(1).flatten(1))
+    assert model.head.weight.grad is None
+
+
+def test_the_batch_size_does_not_matter_and_modes_are_given_back():
+    torch.manual_seed(0)
+    config = MnistCnnConfig(image_size=8, channels=[2, 2], hidden_size=4, num_labels=5)
+    model = MnistCnnForImageClassification(config).train()
+    images = PixelTensors(torch.randn(5, 1, 8, 8), torch.arange(5))
+    settings = AttributionSettings(baseline="constant", steps=4, samples=3, shap_samples=3, max_delta=float("inf"))
+    methods = ("gradient", "integrated_gradients", "smooth_grad", "gradient_shap", "deep_lift", "deep_shap", "random")
+    one, all_ = (
+        pixel_scores(model, images, ImageAdapter(black=-0.4), methods=methods, settings=settings, batch_size=size)
+        for size in (1, 5)
+    )
+    for method in methods:
+        assert one[method].shape == (5, 64)
+        torch.testing.assert_close(one[method], all_[method], atol=1e-5, rtol=1e-4)
+    assert all(module.training for module in model.modules())
+
+
+def slow_predictions(model, images, scores, levels, fill):
+    """Image by image and level by level, from the definition."""
+    rows = []
+    for pixels, score in zip(images.pixel_values, scores.tolist(), strict=True):
+        row = []
+        for level in levels:
+            count = math.ceil(Fraction(str(level)) * 4)
+            best = sorted(range(4), key=lambda i, score=score: (-abs(score[i]), i))[:count]
+            changed = pixels.clone()
+            for i in best:
+                changed[:, i // 2, i % 2] = fill(pixels)
+            row.append(int(model(changed[None])["logits"].argmax()))
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("masking", "fill"),
+    [
+        ("constant", lambda pixels: torch.tensor([-1.0, -2.0, -3.0])),
+        ("channel_mean", lambda pixels: pixels.mean((1, 2))),
+    ],
+)
+def test_predictions_agree_with_the_definition(masking, fill):
+    model, images, levels = Linear(), data(9), (0.0, 0.1, 0.3, 0.5, 0.75, 0.9)
+    scores = torch.randn(9, 4).round()  # with ties
+    adapter = ImageAdapter(black=[-1.0, -2.0, -3.0])
+    found = predictions_under_removal(model, images, adapter, scores, levels=levels, fill=masking, batch_size=4)
+    assert found.tolist() == slow_predictions(model, images, scores, levels, fill)
+
+
+def test_roar_trains_on_what_is_left_and_is_tested_on_it():
+    adapter, model, train, test = ImageAdapter(black=0.0), Linear(), data(6), data(4)
+    scores = torch.rand(6, 4), torch.rand(4, 4)
+    seen = []
+
+    def retrain(images):
+        seen.append(images)
+        return model
+
+    levels = (0.0, 0.5)
+    found = retrained_predictions(
+        retrain, model, adapter, train=(train, scores[0]), test=(test, scores[1]), levels=levels, fill="channel_mean"
+    )
+    # the same network again: what the plain removal of the same share predicts
+    plain = predictions_under_removal(model, test, adapter, scores[1], levels=levels, fill="channel_mean")
+    assert found.tolist() == plain.tolist()
+    assert torch.equal(seen[0].pixel_values, train.pixel_values)
+    changed = (seen[1].pixel_values != train.pixel_values).all(1).flatten(1)
+    assert changed.sum(1).tolist() == [2] * 6
+    assert torch.equal(seen[1].labels, train.labels)
+    removed = images_without_top(model, train, adapter, scores[0], level=0.5, fill="constant", batch_size=4)
+    assert (removed.pixel_values == 0).all(1).sum((1, 2)).tolist() == [2] * 6
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pixel_scores(Linear(), data(), ImageAdapter(), methods=("lime",)), r"unknown methods \['lime'\]"),
+        (lambda: pixel_scores(Linear(), data(0), ImageAdapter(), methods=("gradient",)), "the data set is empty"),
+        (
+            lambda: pixel_scores(
+                Linear(), PixelTensors(data().pixel_values, None), ImageAdapter(), methods=("gradient",)
+            ),
+            "the images have no labels",
+        ),
+        (
+            lambda: predictions_under_removal(Linear(), data(), ImageAdapter(), torch.zeros(5, 4)),
+            "masking 'constant' paints pixels black",
+        ),
+        (
+            lambda: predictions_under_removal(Linear(), data(), ImageAdapter(black=0.0), torch.zeros(4, 4)),
+            "scores of 4 images and the data set has 5",
+        ),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
