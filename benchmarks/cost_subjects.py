@@ -60,7 +60,7 @@ def make_model(name: str) -> PreTrainedModel:
     if name == "bert-base":
         return BertForSequenceClassification(BertConfig())
     if name == "mnist_cnn":
-        return MnistCnnForImageClassification(MnistCnnConfig())
+        return MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
     if name == "resnet18":
         config = TorchvisionConfig(architecture="resnet18", small_images=True, num_labels=10)
         return TorchvisionForImageClassification(config)

@@ -1,9 +1,9 @@
-"""Results → documents: rewrites the generated tables of README.md and benchmarks/README.md.
+"""Results → documents: rewrites the generated tables of README.md, benchmarks/README.md and docs/.
 
     python benchmarks/publish.py
 
 A table stands between `<!-- generated: NAME -->` and `<!-- end -->`, where NAME is a folder of benchmarks/results, or
-`folder/dataset-model` for one table of the ERASER benchmark. No number in a document is typed by hand.
+`folder/key` for one of its tables. No number in a document is typed by hand.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, eraser_tables
+from benchmarks import cost, eraser_tables, images_tables, time_series_real, time_series_speed, time_series_tables
 from benchmarks.common import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+Cell = dict[str, Any]
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -43,21 +45,28 @@ def tables(name: str) -> str:
     """Return the tables of a results folder.
 
     Args:
-        name: `cost`, `eraser`, or `eraser/dataset-model` for one of its tables.
+        name: A folder of benchmarks/results, or `folder/key` for one of its tables.
 
     Raises:
         ValueError: There are no such results.
     """
     folder, _, wanted = name.partition("/")
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
-    if folder == "cost":
-        made = {str(i): cost.table(cell) for i, cell in enumerate(cells)}
-    else:
-        made = {key: eraser_tables.dataset_table(arms) for key, arms in grouped(cells).items()}
+    made = MAKERS.get(folder, eraser)(cells)
     chosen = [text for key, text in made.items() if not wanted or key == wanted]
     if not chosen:
         raise ValueError(f"benchmarks/results has nothing for {name!r}; it has {sorted(made)}")
     return "\n\n".join(chosen)
+
+
+def eraser(cells: list[Cell]) -> dict[str, str]:
+    """Return a table for each data set and model."""
+    return {key: eraser_tables.dataset_table(arms) for key, arms in grouped(cells).items()}
+
+
+def costs(cells: list[Cell]) -> dict[str, str]:
+    """Return a table for each model and length."""
+    return {cost.key(cell): cost.table(cell) for cell in cells}
 
 
 def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -69,6 +78,16 @@ def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, A
         groups.setdefault(key, {}).setdefault(settings["arm"], []).append(cell)
     return dict(sorted(groups.items()))
 
+
+# folder of results → its cells to a table for each key; a folder not named holds cells of the ERASER benchmark
+MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
+    "cost": costs,
+    "images": images_tables.tables,
+    "time_series": time_series_tables.tables,
+    "time_series_long": time_series_tables.tables,
+    "time_series_real": time_series_real.tables,
+    "time_series_speed": time_series_speed.tables,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,180 @@
+"""Cells of the images benchmark → tables beside the paper's numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.common import markdown_table
+
+PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
+ORDER = ("plain", "guided", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
+
+Cells = list[dict[str, Any]]
+
+
+def tables(cells: Cells) -> dict[str, str]:
+    """Lay out the tables of every data set that has a finished training, the paper's data sets first.
+
+    Args:
+        cells: Of `benchmarks/images.py`, of any kinds.
+
+    Returns:
+        By data set, Markdown.
+    """
+    found = {training_of(cell)["dataset"] for cell in cells if cell["settings"]["kind"] == "training"}
+    order = [name for name in PAPER["table3"] if name in found] + sorted(found - set(PAPER["table3"]))
+    return {
+        name: dataset_tables(name, [cell for cell in cells if training_of(cell)["dataset"] == name]) for name in order
+    }
+
+
+def training_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the training that a cell is of."""
+    settings: dict[str, Any] = cell["settings"]
+    return settings if settings["kind"] == "training" else settings["training"]
+
+
+def dataset_tables(name: str, cells: Cells) -> str:
+    """Lay out accuracy (Table 3), the area of the gradient (Table 4) and of every method, and IID, OOD, ROAR."""
+    trained = by_arm([cell for cell in cells if cell["settings"]["kind"] == "training"])
+    parts = [_heading(name, trained), _accuracy(name, trained), _notes(trained)]
+    methods = by_arm([cell for cell in cells if cell["settings"]["kind"] == "methods"])
+    if methods:
+        parts += [_methods(methods), _method_notes(methods)]
+    parts += [_removal(cell) for cell in cells if cell["settings"]["kind"] == "roar"]
+    return "\n\n".join(parts)
+
+
+def by_arm(cells: Cells) -> dict[str, Cells]:
+    """Sort cells by arm in the order of `ORDER`, and by seed."""
+    groups: dict[str, Cells] = {arm: [] for arm in ORDER}
+    for cell in sorted(cells, key=lambda cell: training_of(cell)["seed"]):
+        groups[training_of(cell)["arm"]].append(cell)
+    return {arm: group for arm, group in groups.items() if group}
+
+
+def areas(cells: Cells, method: str) -> dict[int, float]:
+    """Return the area of a method by seed, of the cells that have it."""
+    return {training_of(cell)["seed"]: cell["drops"][method]["area"] for cell in cells if method in cell["drops"]}
+
+
+def _heading(name: str, arms: dict[str, Cells]) -> str:
+    first = next(iter(arms.values()))[0]
+    settings = first["settings"]
+    return (
+        f"### {name}: {settings['network']}, {settings['train_images']:,} training images, "
+        f"{settings['test_images']:,} test images"
+    )
+
+
+def _accuracy(name: str, arms: dict[str, Cells]) -> str:
+    """One row an arm: accuracy and the gradient's area, each beside the paper's."""
+    rows = []
+    for arm, cells in arms.items():
+        accuracy = [100 * cell["accuracy"] for cell in cells]
+        rows.append(
+            [
+                arm,
+                str(len(cells)),
+                _mean(accuracy, 2),
+                _paper(PAPER["table3"].get(name, {}).get(arm)),
+                _mean(list(areas(cells, "gradient").values()), 0),
+                _paper(PAPER["table4"].get(name, {}).get(arm)),
+                _compared(arms, cells, "gradient"),
+            ]
+        )
+    header = ["arm", "seeds", "accuracy %", "paper", "area, gradient ↓", "paper", "− plain"]
+    return markdown_table(header, rows)
+
+
+def _notes(arms: dict[str, Cells]) -> str:
+    first = next(iter(arms.values()))[0]["settings"]
+    lines = [
+        "Area under accuracy (%) over pixels blackened (%), 0 to 90 %, pixels ranked by |gradient of the true class's "
+        f"logit|, on the first {first['gradient_images']:,} test images. ± is the standard deviation over seeds; "
+        "− plain is the mean of the paired differences, and in how many of the pairs the area is lower. "
+        "Paper: Tables 3 and 4 of its supplement."
+    ]
+    for arm, cells in arms.items():
+        settings = cells[0]["settings"]
+        knobs = ", ".join(f"{name[4:]} {value}" for name, value in _telling(settings["knobs"]).items())
+        precision = ", bfloat16" if settings["bf16"] else ""
+        seconds = [cell["train_seconds"] for cell in cells if "train_seconds" in cell]
+        took = f"; {np.mean(seconds):.0f} s of training a seed" if seconds else ""
+        lines.append(
+            f"- {arm}: {settings['epochs']:g} epochs of batch {settings['batch_size']}, {settings['optimizer']} at "
+            f"{settings['learning_rate']:g} ({settings['scheduler']}){precision}; {knobs}{took}."
+        )
+    return "\n".join(lines)
+
+
+def _telling(knobs: dict[str, Any]) -> dict[str, Any]:
+    """The knobs that decide something in this benchmark."""
+    names = ("sgt_kl_weight", "sgt_mask_fraction", "sgt_masking", "sgt_reduction", "sgt_ranking")
+    return {name: knobs[name] for name in names if name in knobs}
+
+
+def _methods(arms: dict[str, Cells]) -> str:
+    """One row a method: its area in each arm, and the paired differences."""
+    found = list(dict.fromkeys(name for cells in arms.values() for cell in cells for name in cell["drops"]))
+    others = [arm for arm in arms if arm != "plain"]
+    header = ["area ↓", *arms, *(f"{arm} − plain" for arm in others if "plain" in arms)]
+    rows = []
+    for method in found:
+        means = [_mean(list(areas(cells, method).values()), 0) for cells in arms.values()]
+        differences = [_compared(arms, arms[arm], method) for arm in others if "plain" in arms]
+        rows.append([method, *means, *differences])
+    return markdown_table(header, rows)
+
+
+def _method_notes(arms: dict[str, Cells]) -> str:
+    cells = [cell for group in arms.values() for cell in group]
+    settings = cells[0]["settings"]
+    text = (
+        f"On the first {settings['images']:,} test images. Baseline of integrated gradients, DeepLIFT and the SHAPs: "
+        f"{settings['baseline']} (constant is black); {settings['ig_steps']} steps, {settings['smooth_grad_samples']} "
+        f"noisy copies, {settings['shap_samples']} points and {settings['shap_baselines']} baselines of the SHAPs."
+    )
+    refused = {name: reason for cell in cells for name, reason in cell["refused"].items()}
+    return "\n".join([text, *(f"- {name} is not measured: {reason}" for name, reason in refused.items())])
+
+
+def _removal(cell: dict[str, Any]) -> str:
+    """Accuracy by level of one model's gradient: IID, OOD, ROAR (Figure 4)."""
+    settings = cell["settings"]
+    header = ["accuracy %", *(f"{100 * level:g} %" for level in cell["levels"]), "area"]
+    rows = [
+        [name, *(f"{100 * value:.1f}" for value in curve["accuracies"]), f"{curve['area']:.0f}"]
+        for name, curve in cell["drops"].items()
+    ]
+    note = (
+        f"Gradient of {settings['training']['arm']}, seed {settings['training']['seed']}: pixels black (IID), the "
+        f"image's mean (OOD), and the mean with a network retrained for {settings['epochs']:g} epochs (ROAR)."
+    )
+    return f"{markdown_table(header, rows)}\n\n{note}"
+
+
+def _compared(arms: dict[str, Cells], cells: Cells, method: str) -> str:
+    """Mean of the differences to plain, seed by seed, and how many are below zero."""
+    if "plain" not in arms or cells is arms["plain"]:
+        return ""
+    plain, own = areas(arms["plain"], method), areas(cells, method)
+    pairs: NDArray[np.float64] = np.array([own[seed] - plain[seed] for seed in own if seed in plain])
+    return f"{pairs.mean():+.0f} ({(pairs < 0).sum()}/{len(pairs)} lower)" if len(pairs) else ""
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def _paper(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"

@@ -1,0 +1,167 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.images_figures import figures, write_figures
+from benchmarks.images_tables import PAPER, tables
+from benchmarks.publish import ROOT
+
+FAST = [
+    *("--seeds", "0", "--epochs", "0.2", "--fine_tuning_epochs", "0.1", "--test_images", "40", "--train_images", "200"),
+    *("--method_images", "8", "--ig_steps", "2", "--smooth_grad_samples", "2", "--shap_samples", "2"),
+    *("--shap_baselines", "2", "--roar_levels", "0", "0.5", "--roar_epochs", "0.1"),
+]
+METHODS = ["gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap", "smooth_grad", "random"]
+
+
+def run(output, *arguments):
+    where = ["--output_dir", str(output), "--weights_dir", str(output / "weights")]
+    command = [sys.executable, str(ROOT / "benchmarks" / "images.py"), *where, *FAST, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def cells(output):
+    return {path.name: json.loads(path.read_text()) for path in sorted(Path(output).glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("images")
+    result = run(output)
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+def test_the_arms_are_paired_and_everything_is_recorded(finished):
+    output, result = finished
+    trained = {c["settings"]["arm"]: c for c in cells(output).values() if c["settings"]["kind"] == "training"}
+    assert set(trained) == {"plain", "guided", "fine_tuned"}
+    plain, guided, tuned = (trained[arm]["settings"] for arm in ("plain", "guided", "fine_tuned"))
+    assert {name for name in plain if plain[name] != guided[name]} == {"arm", "knobs"}
+    assert plain["knobs"] == {"sgt_kl_weight": 0.0}
+    assert guided["knobs"]["sgt_mask_fraction"] == 0.5
+    assert tuned["start"] == {name: value for name, value in plain.items() if name != "kind"}
+    assert tuned["epochs"] == 0.1
+    for cell in trained.values():
+        assert len(cell["drops"]["gradient"]["accuracies"]) == 10
+        assert sum(cell["histogram"]) == pytest.approx(1, abs=1e-4)
+        assert cell["test_images"] == 40
+    measured = [c for c in cells(output).values() if c["settings"]["kind"] == "methods"]
+    assert [list(cell["drops"]) for cell in measured] == [METHODS] * 3
+    assert result.stdout.count("| fine_tuned |") >= 1
+    assert (output / "table.md").read_text().strip() in result.stdout
+
+
+def test_removal_kinds_start_alike(finished):
+    (roar,) = (cell for cell in cells(finished[0]).values() if cell["settings"]["kind"] == "roar")
+    assert roar["levels"] == [0.0, 0.5]
+    assert roar["drops"]["IID"]["accuracies"][0] == roar["drops"]["OOD"]["accuracies"][0]
+    assert set(roar["drops"]) == {"IID", "OOD", "ROAR"}
+
+
+def test_figures_are_drawn(finished):
+    names = {path.name for path in (finished[0] / "figures").glob("*.png")}
+    assert {"digits-accuracy-drop-gradient.png", "digits-gradient-histogram.png", "digits-removal-kinds.png"} <= names
+
+
+@pytest.mark.slow
+def test_a_second_run_resumes_and_prints_the_same(finished):
+    output, first = finished
+    before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")}
+    again = run(output)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arms", "sparse"], "unknown arms ['sparse']: use ['plain', 'guided'"),
+        (["--dataset", "imagenet"], "unknown data set 'imagenet': use one of ['digits', 'mnist', 'cifar10', 'bird']"),
+        (["--dataset", "cifar10"], "CIFAR-10 is read from a folder: pass --data-dir"),
+    ],
+)
+@pytest.mark.slow
+def test_what_cannot_run_is_refused(tmp_path, arguments, message):
+    result = run(tmp_path, *arguments)
+    assert result.returncode != 0
+    assert message in result.stderr
+
+
+def cell(arm, seed, area, *, accuracy=0.99, kind="training", dataset="mnist", method="gradient"):
+    knobs = {"sgt_kl_weight": 0.0} if arm == "plain" else {"sgt_kl_weight": 1.0, "sgt_mask_fraction": 0.5}
+    training = {"dataset": dataset, "arm": arm, "seed": seed, "network": "mnist_cnn", "train_images": 60_000} | {
+        "test_images": 10_000, "gradient_images": 10_000, "epochs": 5, "batch_size": 64, "optimizer": "adamw_torch",
+        "learning_rate": 0.002, "scheduler": "linear", "bf16": True, "knobs": knobs,
+    }  # fmt: skip
+    drops = {method: {"area": area, "accuracies": [accuracy] * 10}}
+    if kind == "training":
+        settings = {"kind": kind, **training}
+        return {"settings": settings, "accuracy": accuracy, "drops": drops, "histogram": [0.5, 0.5], "examples": []}
+    names = {"images": 1000, "baseline": "constant", "ig_steps": 50, "smooth_grad_samples": 25, "shap_samples": 25}
+    settings = {"kind": kind, "training": training, "shap_baselines": 5, **names}
+    return {"settings": settings, "drops": drops, "refused": {}}
+
+
+def test_the_tables_stand_beside_the_papers_numbers():
+    made = [cell("plain", 0, 2000.0), cell("plain", 1, 2200.0), cell("guided", 1, 1700.0, accuracy=0.98)]
+    made += [cell("guided", 0, 2100.0, accuracy=0.97)]
+    made += [cell(arm, 0, 900.0, kind="methods", method="deep_lift") for arm in ("plain", "guided")]
+    text = tables(made)["mnist"]
+    (plain,) = (line for line in text.splitlines() if line.startswith("| plain "))
+    (guided,) = (line for line in text.splitlines() if line.startswith("| guided "))
+    cut = [part.strip() for part in plain.split("|")[1:-1]]
+    assert cut == ["plain", "2", "99.00 ± 0.00", "99.4", "2100 ± 141", "3360.4", ""]
+    cut = [part.strip() for part in guided.split("|")[1:-1]]
+    assert cut == ["guided", "2", "97.50 ± 0.71", "99.3", "1900 ± 283", "1817.6", "-200 (1/2 lower)"]  # +100, −500
+    assert "| deep_lift | 900   | 900    | +0 (0/1 lower)" in text
+    assert "60,000 training images, 10,000 test images" in text
+
+
+def test_data_sets_without_a_training_have_no_table_and_the_papers_come_first():
+    made = [cell("plain", 0, 2000.0, dataset="digits"), cell("plain", 0, 2000.0, dataset="cifar10")]
+    assert list(tables([*made, cell("plain", 0, 1.0, kind="methods", dataset="bird")])) == ["cifar10", "digits"]
+    assert tables([]) == {}
+
+
+def test_a_refused_method_says_why():
+    refusing = cell("plain", 0, 900.0, kind="methods") | {"refused": {"deep_lift": "it has no rule"}}
+    text = tables([cell("plain", 0, 900.0), refusing])["mnist"]
+    assert "- deep_lift is not measured: it has no rule" in text
+
+
+def test_figures_of_cells(tmp_path):
+    made = [cell("plain", 0, 2000.0), cell("guided", 0, 2000.0)]
+    assert set(figures(made)) == {"accuracy-drop-gradient", "gradient-histogram"}
+    (first, second) = write_figures(made, tmp_path / "figures")
+    assert first.read_bytes().startswith(b"\x89PNG")
+    assert second.name == "mnist-gradient-histogram.png"
+
+
+def test_the_papers_numbers_are_typed_once_with_their_source():
+    assert "NeurIPS 2021" in PAPER["source"]
+    numbers = [*PAPER["table4"]["mnist"].values()]
+    sources = [path.read_text() for path in (ROOT / "benchmarks").glob("*.py")]
+    assert not [value for value in numbers if any(str(value) in text for text in sources)]
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_real_mnist_to_the_table(tmp_path, shared_data):
+    result = run(tmp_path, "--dataset", "mnist", "--data_dir", str(shared_data / "mnist"), "--roar_levels")
+    assert result.returncode == 0, result.stderr
+    assert "### mnist: mnist_cnn, 200 training images, 40 test images" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_real_cifar_to_the_table(tmp_path, shared_data):
+    where = ["--dataset", "cifar10", "--data_dir", str(shared_data / "cifar10"), "--train_images", "16"]
+    arms = ["--arms", "plain", "guided", "--roar_levels", "--methods", "gradient", "deep_lift"]
+    result = run(tmp_path, *where, *arms, "--test_images", "8", "--batch_size", "8")
+    assert result.returncode == 0, result.stderr
+    assert "- deep_lift is not measured: DeepLIFT needs an activation module of its own" in result.stdout
