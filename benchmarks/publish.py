@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, eraser_tables, images_tables, time_series_real, time_series_speed, time_series_tables
+from benchmarks import cost, eraser_tables, images_tables, time_series_figures, time_series_real, time_series_speed
 from benchmarks.common import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,8 +83,8 @@ def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, A
 MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "cost": costs,
     "images": images_tables.tables,
-    "time_series": time_series_tables.tables,
-    "time_series_long": time_series_tables.tables,
+    "time_series": time_series_figures.tables,
+    "time_series_long": time_series_figures.tables,
     "time_series_real": time_series_real.tables,
     "time_series_speed": time_series_speed.tables,
 }

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from sgt_hf.reporting.html import Table
@@ -50,7 +51,7 @@ def told_curves(figure: Figure, points: str) -> str:
     panels = []
     for axes in figure.axes:
         curves = [
-            f"{line.get_label()} {', '.join(f'{value:.3g}' for value in line.get_ydata())}"
+            f"{line.get_label()} {', '.join(f'{value:.3g}' for value in np.asarray(line.get_ydata()))}"
             for line in axes.get_lines()
             if not str(line.get_label()).startswith("_")
         ]

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from transformers import HfArgumentParser
 
+from benchmarks import time_series_tables
 from benchmarks.common import markdown_table
 from benchmarks.time_series_tables import TITLES, Cells, chosen, mean
 from sgt_hf.data.series import BOX_POSITIONS
@@ -79,6 +80,12 @@ def box_seeds(cells: Cells, network: str) -> dict[str, list[dict[str, dict[str, 
     return {arm: whole[arm] for arm in sorted(whole, key=lambda arm: arm != "plain") if whole[arm]}
 
 
+def tables(cells: Cells) -> dict[str, str]:
+    """Return all tables of the benchmark: those of the ten sets, and `boxes`."""
+    boxes = box_table(cells)
+    return time_series_tables.tables(cells) | ({"boxes": boxes} if boxes else {})
+
+
 def box_table(cells: Cells) -> str:
     """Lay out AUP and AUR of the gradient, and the saliency's share in the last fifth of time, by place of the box."""
     rows = []
@@ -92,7 +99,7 @@ def box_table(cells: Cells) -> str:
                 numbers = [f"{accuracy:.1f}", *(f"{value:.3f}" for value in found), f"{100 * late:.0f} %"]
                 rows.append([TITLES[network], arm, box.removesuffix("_box"), str(len(some)), *numbers])
     header = ["", "arm", "box", "seeds", "accuracy %", "AUP", "AUR", "saliency in the last fifth"]
-    return markdown_table(header, rows)
+    return markdown_table(header, rows) if rows else ""
 
 
 def mnist_figures(cells: Cells) -> dict[str, Figure]:

@@ -180,8 +180,8 @@ def _missing(cells: Cells) -> list[str]:
         bare = [dataset for dataset in datasets_of(mine) if dataset not in samples.get(network, {})]
         if bare:
             found.append(
-                f"{title}: maps side by side, and the distribution of their gradients, on {', '.join(bare)}: a cell "
-                "keeps a series for seed 0, and cells of before that was so have none"
+                f"{title}: maps, and the distribution of their gradients, on {', '.join(bare)}: only cells of seed 0 "
+                "keep a series, and none that are older than this page"
             )
         if network not in boxes:
             found.append(f"{title}: AUP and AUR by the place of the box: no seed has all of {', '.join(BOX_POSITIONS)}")

@@ -59,8 +59,7 @@ def samples_of(cells: Cells) -> Samples:
             some = [cell for cell in chosen(cells, network=network, dataset=dataset) if "series_sample" in cell]
             some.sort(key=lambda cell: cell["settings"]["arm"] != PAIR[0])
             arms = {cell["settings"]["arm"]: cell["series_sample"] for cell in some}
-            first = next(iter(arms.values()), {})
-            same = {arm: sample for arm, sample in arms.items() if sample["input"] == first["input"]}
+            same = {arm: one for arm, one in arms.items() if one["input"] == some[0]["series_sample"]["input"]}
             if same:
                 found.setdefault(network, {})[dataset] = same
     return found

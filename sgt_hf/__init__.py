@@ -1,6 +1,6 @@
 """Saliency guided training for Hugging Face: classifiers whose gradient explanations are faithful."""
 
-from .adapters import TextAdapter
+from .adapters import ImageAdapter, SeriesAdapter, TextAdapter
 from .data.eraser import load_eraser
 from .explain import explain
 from .faithfulness import evaluate_faithfulness
@@ -14,9 +14,11 @@ __all__ = [
     "BiLstmConfig",
     "BiLstmForSequenceClassification",
     "FaithfulnessReport",
+    "ImageAdapter",
     "SaliencyGuidedArguments",
     "SaliencyGuidedTrainer",
     "SaliencyGuidedTrainingArguments",
+    "SeriesAdapter",
     "TextAdapter",
     "evaluate_faithfulness",
     "explain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -22,6 +24,8 @@ from .reporting.html import Report, write_report
 from .reporting.visible import visible
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
+# Neither a pickle nor a repository's own code is loaded, and nobody is asked at a prompt whether it should be.
+_SAFELY = {"use_safetensors": True, "trust_remote_code": False}
 _EXPLAIN = """\
 Marks the words of texts by how much a classifier's prediction hangs on them.
 
@@ -74,7 +78,7 @@ def read_texts(options: argparse.Namespace) -> list[str | tuple[str, str]]:
         Texts, or pairs of texts.
 
     Raises:
-        ValueError: There is none, a file is no UTF-8, or a pair lacks its other half.
+        ValueError: There is none, a file is no UTF-8, a pair lacks its other half, or a line holds more than a pair.
         OSError: A file cannot be read.
     """
     if not options.texts and options.file is None:
@@ -86,10 +90,7 @@ def read_texts(options: argparse.Namespace) -> list[str | tuple[str, str]]:
         raise ValueError("no text: the input is empty")
     if not options.pair:
         return list(texts)
-    parts = [part for text in texts for part in text.split("\t")]
-    if len(parts) % 2:
-        raise ValueError(f"--pair takes texts two by two, or a pair on a line with a tab between; got {len(parts)}")
-    return list(zip(parts[::2], parts[1::2], strict=True))
+    return _paired(texts)
 
 
 def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -99,7 +100,8 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         name: Folder, or name on the hub.
 
     Raises:
-        ValueError: There is no such folder, no tokenizer in it, or no classifier; says which.
+        ValueError: There is no such folder, no tokenizer or no safetensors in it, it is damaged, needs code of its own,
+            or is no classifier; says which.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -109,11 +111,12 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     elif folder.exists() or name.count("/") > 1 or name.startswith((".", "~")):
         raise ValueError(f"{name} is no folder")
     try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
+        model, found = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True, **_SAFELY)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes do not fit
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{name} is no folder or hub name of a classifier with its tokenizer: {reason}") from error
+        kind = "cannot be loaded as" if folder.is_dir() else "is no folder or hub name of"
+        raise ValueError(f"{name} {kind} a classifier with its tokenizer: {reason}") from error
     if found["missing_keys"]:
         raise ValueError(f"{name} is no classifier: it has no weights for {', '.join(sorted(found['missing_keys']))}")
     return model, tokenizer
@@ -187,8 +190,21 @@ def _read(source: str, options: argparse.Namespace) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from error
-    texts = [text] if options.whole else text.splitlines()
+    # Not `splitlines`, which ends a line at form feeds and U+2028 too: those are part of a text.
+    texts = [text] if options.whole else re.split("\r\n|\r|\n", text)
     return [one for one in texts if one.strip()]
+
+
+def _paired(texts: list[str]) -> list[str | tuple[str, str]]:
+    parts: list[str] = []
+    for text in texts:
+        halves = text.split("\t")
+        if len(halves) > 2 or len(halves) + len(parts) % 2 > 2:  # a second tab, or a pair where a half is missing
+            raise ValueError(f"--pair takes texts two by two, or a pair on a line with a tab between; got {text!r:.80}")
+        parts += halves
+    if len(parts) % 2:
+        raise ValueError(f"--pair takes texts two by two, or a pair on a line with a tab between; got {len(parts)}")
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _complain(message: str) -> None:

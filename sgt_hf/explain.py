@@ -139,7 +139,7 @@ def explain(
             tokenizer or one without the padding token that several texts need, or no model of one class among several.
     """
     listed = [texts] if isinstance(texts, str) else texts
-    parts = [(text,) if isinstance(text, str) else tuple(text) for text in listed]
+    parts = [tuple(text) if isinstance(text, tuple | list) else (text,) for text in listed]
     names = _label_names(model)
     _check(parts, tokenizer)
     wanted = None if target == "predicted" else [_class_of(target, names)] * len(parts)
@@ -213,7 +213,7 @@ def _label_names(model: nn.Module) -> list[str]:
 def _class_of(target: str | int, names: list[str]) -> int:
     if isinstance(target, str) and target in names:
         return names.index(target)
-    if isinstance(target, int) and 0 <= target < len(names):
+    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
         return target
     raise ValueError(f"unknown class {target!r}: use 'predicted', a number below {len(names)}, or one of {names}")
 

@@ -1,8 +1,11 @@
 import io
 import json
+import pickle
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,16 +144,18 @@ def test_highlights_grade_and_rank():
         ([], {}, "there is no text to explain"),
         (["good", " \n"], {}, "text 1 is blank"),
         ([("a", "b", "c")], {}, "text 0 is blank, or neither a text nor a pair"),
-        ([3], {}, "not iterable|neither a text nor a pair"),
+        (["a", 3], {}, r"text 1 is blank, or neither a text nor a pair of texts: \(3,\)"),
         (["\udcff"], {}, "text 0 is no valid Unicode"),
         (["a"], {"method": "magic"}, r"unknown methods \['magic'\]"),
         (["a"], {"reduction": "magic"}, "magic"),
         (["a"], {"target": "BAD"}, r"unknown class 'BAD': use 'predicted', a number below 2, or one of \['LABEL_0'"),
         (["a"], {"target": 2}, "unknown class 2"),
+        (["a"], {"target": True}, "unknown class True"),
+        (["a"], {"batch_size": 0}, "batch_size must be ≥ 1, got 0"),
     ],
 )
 def test_bad_input_is_refused(texts, options, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         sgt_hf.explain(make_model(), make_tokenizer(), texts, **options)
 
 
@@ -220,6 +225,12 @@ def test_the_command_reads_files_and_standard_input(monkeypatch, capsys, folder,
     assert [one["text"] for one in json.loads(out)] == [["bad plot", "the film"], ["a", "b"]]
 
 
+def test_a_line_ends_where_editors_end_it(monkeypatch, capsys, folder):
+    text = "good\x0cfilm\u2028dull\x85plot"
+    _, out, _ = run(monkeypatch, capsys, folder, "--json", "-", stdin=f"{text}\ra\r\nfilm\n".encode())
+    assert [one["text"] for one in json.loads(out)] == [[text], ["a"], ["film"]]
+
+
 def test_json_is_ascii_and_nothing_else_is_printed(monkeypatch, capsys, folder):
     _, out, _ = run(monkeypatch, capsys, folder, "--json", "--target", "1", "--method", "smooth_grad", HOSTILE)
     assert out.isascii()
@@ -254,6 +265,8 @@ def test_what_is_wrong_is_said_with_status_2(monkeypatch, capsys, folder, tmp_pa
         ((folder, "-"), "no text: the input is empty"),
         ((folder, " "), "text 0 is blank"),
         ((folder, "a", "--pair"), "--pair takes texts two by two"),
+        ((folder, "a\tb\tc", "d", "--pair"), r"a pair on a line with a tab between; got 'a\\tb\\tc'"),
+        ((folder, "a", "b\tc", "d", "--pair"), r"a pair on a line with a tab between; got 'b\\tc'"),
         ((folder, "a", "--target", "x"), "unknown class 'x'"),
         ((folder, "a", "--reduction", "x"), "'x'"),
         ((folder, "a", "--file", tmp_path / "none.txt"), "none.txt"),
@@ -272,6 +285,51 @@ def test_what_is_wrong_is_said_with_status_2(monkeypatch, capsys, folder, tmp_pa
     with pytest.raises(SystemExit) as caught:
         main(["explain", folder, "a", "--method", "magic"])
     assert caught.value.code == 2
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def spoiled(folder, path, name, content):
+    """A copy of the model's folder in which one file says something else."""
+    shutil.copytree(folder, path)
+    (path / name).write_bytes(content)
+    return path
+
+
+def test_what_is_damaged_pickled_or_code_is_refused(monkeypatch, capsys, folder, tmp_path):
+    weights, config = (Path(folder, name).read_bytes() for name in ("model.safetensors", "config.json"))
+    changed = json.loads(config)
+    larger = json.dumps(changed | {"intermediate_size": 2 * changed["intermediate_size"]}).encode()
+    classes = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
+    foreign = json.dumps(changed | {"model_type": "own", "auto_map": classes}).encode()
+    half = spoiled(folder, tmp_path / "half", "model.safetensors", weights[: len(weights) // 2])
+    sizes = spoiled(folder, tmp_path / "sizes", "config.json", larger)
+    pickled = spoiled(folder, tmp_path / "pickled", "pytorch_model.bin", pickle.dumps(Touch(tmp_path / "touched")))
+    (pickled / "model.safetensors").unlink()
+    plain = spoiled(folder, tmp_path / "plain", "x", b"")
+    (plain / "model.safetensors").unlink()
+    torch.save(make_model().state_dict(), plain / "pytorch_model.bin")  # harmless, and a pickle all the same
+    remote = spoiled(folder, tmp_path / "remote", "config.json", foreign)
+    (remote / "own.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
+    for path, message in [
+        (half, "cannot be loaded as a classifier with its tokenizer: .*header"),
+        (sizes, "cannot be loaded as a classifier with its tokenizer: .*mismatched"),
+        (pickled, "no file named model.safetensors"),
+        (plain, "no file named model.safetensors"),
+        (remote, "contains custom code"),
+    ]:
+        status, out, err = run(monkeypatch, capsys, path, "a", stdin=b"y\n")
+        assert (status, out) == (2, ""), path  # nor does anything ask whether to run it
+        assert re.search(f"^sgt_hf: .*{message}", err, re.S), err
+    assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub import EvalResult
 from numpy.typing import NDArray
+from transformers.trainer_utils import denumpify_detensorize
 
 from ..faithfulness.report import Faithfulness, FaithfulnessReport
 from ..metrics.significance import Interval, bootstrap_mean
@@ -92,7 +93,7 @@ def metrics_table(evaluation: Evaluation) -> Markdown:
     Args:
         evaluation: With metrics.
     """
-    rows = [[name, _number(value), NOT_RECORDED] for name, value in evaluation.metrics.items()]
+    rows = [[name, _number(value), NOT_RECORDED] for name, value in _plain(evaluation).items()]
     return table(["metric", "value", "interval"], rows)
 
 
@@ -143,7 +144,7 @@ def _results(evaluation: Evaluation, task: str) -> Iterator[EvalResult]:
         "dataset_split": data.split,
         "dataset_config": data.config,
     }
-    for kind, value in evaluation.metrics.items():
+    for kind, value in _plain(evaluation).items():
         if isinstance(value, int | float) and math.isfinite(value):
             yield EvalResult(**where, metric_type=kind, metric_name=kind, metric_value=value, metric_args={"n": data.n})
     if (report := evaluation.report) is None:
@@ -195,6 +196,12 @@ def _method_row(method: str, result: Faithfulness, chance: Faithfulness) -> Meth
         over_random={kind: interval(array) for kind, array in differences.items()},
         normalized={kind: interval(array) for kind, array in known.items() if len(array)},
     )
+
+
+def _plain(evaluation: Evaluation) -> dict[str, Any]:
+    """The metrics as Python's own numbers: YAML writes NumPy's as a call, which no one loads."""
+    metrics: dict[str, Any] = denumpify_detensorize(dict(evaluation.metrics))
+    return metrics
 
 
 def _number(value: Any) -> str:

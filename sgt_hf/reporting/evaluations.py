@@ -100,7 +100,8 @@ def plain_metrics(metrics: Mapping[str, float], prefix: str) -> dict[str, float]
 def fingerprint(model: nn.Module) -> Fingerprint:
     """Return a few numbers that change with the weights, so that an evaluation is told of its own weights alone.
 
-    A checkpoint that is loaded again has the fingerprint that it was saved with.
+    A checkpoint that is loaded again has the fingerprint that it was saved with. Of a sharded model it is that of this
+    process's shard: the main process writes the card alone, and must not wait for the others.
 
     Args:
         model: Any.
@@ -114,5 +115,9 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 
 
 def _sum_and_norm(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if torch.distributed.is_available():
+        from torch.distributed.tensor import DTensor
+
+        values = values.to_local() if isinstance(values, DTensor) else values
     dtype = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     return values.sum(dtype=dtype), torch.linalg.vector_norm(values, dtype=dtype)

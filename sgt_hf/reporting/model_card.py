@@ -80,11 +80,12 @@ class CardFacts:
     note: str | None = None
 
 
-def model_card(facts: CardFacts) -> ModelCard:
+def model_card(facts: CardFacts, *, secrets: Sequence[str] = ()) -> ModelCard:
     """Make the card, with `model-index` metadata.
 
     Args:
         facts: What it is made of.
+        secrets: Strings, such as tokens, that must not be in it; `[secret]` stands in their place.
 
     Returns:
         The card; `str` of it is the file.
@@ -97,7 +98,8 @@ def model_card(facts: CardFacts) -> ModelCard:
     )
     source = resources.files(__package__).joinpath("templates", _TEMPLATE).read_text(encoding="utf-8")
     body = environment.from_string(source).render(_contents(facts))
-    metadata = ModelCardData(**_in_lines(_metadata(facts).to_dict()))
+    body = without_secrets(body, [*secrets, *map(escape, secrets)])
+    metadata = ModelCardData(**_in_lines(_metadata(facts).to_dict(), secrets))
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
 
 
@@ -107,14 +109,14 @@ def write_model_card(path: str | os.PathLike[str], facts: CardFacts, *, secrets:
     Args:
         path: A folder, for its `README.md`, or a file ending in `.md`.
         facts: See `model_card`.
-        secrets: Strings, such as tokens, that must not be in it; the file has `[secret]` in their place.
+        secrets: See `model_card`.
 
     Returns:
         The file.
     """
     target = Path(path)
     target = target if target.suffix == ".md" else target / "README.md"
-    write_atomically(target, without_secrets(str(model_card(facts)), secrets))
+    write_atomically(target, str(model_card(facts, secrets=secrets)))
     return target
 
 
@@ -131,7 +133,8 @@ def without_secrets(text: str, secrets: Sequence[str] = ()) -> str:
     """
     for secret in filter(None, secrets):
         text = text.replace(secret, "[secret]")
-    return re.sub(r"\b(hf|api_org)_[A-Za-z0-9]{30,}\b", "[secret]", text)
+    # In Markdown an underscore stands behind a backslash.
+    return re.sub(r"\b(hf|api\\?_org)\\?_[A-Za-z0-9]{30,}\b", "[secret]", text)
 
 
 def _metadata(facts: CardFacts) -> ModelCardData:
@@ -150,13 +153,13 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     )
 
 
-def _in_lines(value: Any) -> Any:
-    """The same values, every string in them one line without control characters."""
+def _in_lines(value: Any, secrets: Sequence[str]) -> Any:
+    """The same values, every string in them one line without control characters and secrets."""
     if isinstance(value, str):
-        return one_line(value)
+        return one_line(without_secrets(value, secrets))
     if isinstance(value, dict):
-        return {one_line(key): _in_lines(entry) for key, entry in value.items()}
-    return [_in_lines(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {_in_lines(key, secrets): _in_lines(entry, secrets) for key, entry in value.items()}
+    return [_in_lines(entry, secrets) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _contents(facts: CardFacts) -> dict[str, Any]:

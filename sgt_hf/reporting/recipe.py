@@ -74,7 +74,8 @@ class Recipe:
             tokenizer: Of the model, for a text adapter.
 
         Raises:
-            ValueError: The adapter was not recorded, is not one of `sgt_hf.adapters`, or took what JSON cannot hold.
+            ValueError: The adapter was not recorded, is not one of `sgt_hf.adapters`, takes other arguments by now, or
+            took what JSON cannot hold.
         """
         kind = getattr(adapters, self.adapter, None) if self.adapter in adapters.__all__ else None
         if not (isinstance(kind, type) and issubclass(kind, Adapter)) or inspect.isabstract(kind):
@@ -82,7 +83,10 @@ class Recipe:
         if self.adapter_not_recorded:
             raise ValueError(f"{self.adapter} took {list(self.adapter_not_recorded)}, not recorded: build it yourself")
         given: dict[str, Any] = dict(self.adapter_arguments or {})
-        if "tokenizer" in _parameters(kind):
+        parameters = _parameters(kind)
+        if unknown := sorted(set(given) - set(parameters)):
+            raise ValueError(f"{self.adapter} of this version takes no {unknown}: build it yourself")
+        if "tokenizer" in parameters:
             given["tokenizer"] = tokenizer
         return kind(**given)
 

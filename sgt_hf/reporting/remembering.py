@@ -33,7 +33,6 @@ _CARD_ARGUMENTS = (
 )
 
 
-
 class RememberingTrainer(Trainer):
     """`Trainer` that remembers what was measured, and writes it into the model's card with how it was trained.
 

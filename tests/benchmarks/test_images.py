@@ -12,8 +12,9 @@ from benchmarks.publish import ROOT
 FAST = [
     *("--seeds", "0", "--epochs", "0.2", "--fine_tuning_epochs", "0.1", "--test_images", "40", "--train_images", "200"),
     *("--method_images", "8", "--ig_steps", "2", "--smooth_grad_samples", "2", "--shap_samples", "2"),
-    *("--shap_baselines", "2", "--roar_levels", "0", "0.5", "--roar_epochs", "0.1"),
+    *("--shap_baselines", "2"),
 ]
+ROAR = ["--roar_levels", "0", "0.5", "--roar_epochs", "0.1"]
 METHODS = ["gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap", "smooth_grad", "random"]
 
 
@@ -30,7 +31,7 @@ def cells(output):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("images")
-    result = run(output)
+    result = run(output, *ROAR)
     assert result.returncode == 0, result.stderr
     return output, result
 
@@ -71,7 +72,7 @@ def test_figures_are_drawn(finished):
 def test_a_second_run_resumes_and_prints_the_same(finished):
     output, first = finished
     before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")}
-    again = run(output)
+    again = run(output, *ROAR)
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
     assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
@@ -152,7 +153,7 @@ def test_the_papers_numbers_are_typed_once_with_their_source():
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_real_mnist_to_the_table(tmp_path, shared_data):
-    result = run(tmp_path, "--dataset", "mnist", "--data_dir", str(shared_data / "mnist"), "--roar_levels")
+    result = run(tmp_path, "--dataset", "mnist", "--data_dir", str(shared_data / "mnist"))
     assert result.returncode == 0, result.stderr
     assert "### mnist: mnist_cnn, 200 training images, 40 test images" in result.stdout
 
@@ -161,7 +162,7 @@ def test_real_mnist_to_the_table(tmp_path, shared_data):
 @pytest.mark.realdata
 def test_real_cifar_to_the_table(tmp_path, shared_data):
     where = ["--dataset", "cifar10", "--data_dir", str(shared_data / "cifar10"), "--train_images", "16"]
-    arms = ["--arms", "plain", "guided", "--roar_levels", "--methods", "gradient", "deep_lift"]
+    arms = ["--arms", "plain", "guided", "--methods", "gradient", "deep_lift"]
     result = run(tmp_path, *where, *arms, "--test_images", "8", "--batch_size", "8")
     assert result.returncode == 0, result.stderr
     assert "- deep_lift is not measured: DeepLIFT needs an activation module of its own" in result.stdout

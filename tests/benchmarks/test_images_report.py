@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.common import markdown_table
@@ -21,7 +21,7 @@ def example(row, arm):
 def training(arm, seed, *, rows=(3, 7), dataset="mnist"):
     """A finished training: half of the plain arm's pixels are near zero, three quarters of the guided arm's."""
     guided = arm == "guided"
-    settings = {
+    chosen = {
         "kind": "training", "dataset": dataset, "data_dir": None, "arm": arm, "seed": seed, "network": "mnist_cnn",
         "train_images": 60_000, "test_images": 10_000, "gradient_images": 10_000, "epochs": 5, "batch_size": 64,
         "optimizer": "adamw_torch", "learning_rate": 0.002, "scheduler": "linear", "bf16": False, "start": None,
@@ -30,7 +30,7 @@ def training(arm, seed, *, rows=(3, 7), dataset="mnist"):
     near = 0.75 if guided else 0.5
     accuracies = [0.98 - 0.1 * guided * n - 0.01 * seed for n in range(len(LEVELS))]
     return FACTS | {
-        "settings": settings,
+        "settings": chosen,
         "accuracy": accuracies[0],
         "drops": {"gradient": {"area": 1800.0 + 100 * seed if guided else 3000.0, "accuracies": accuracies}},
         "histogram": [(1 - near) / 40] * 20 + [near] + [(1 - near) / 40] * 20,
@@ -121,6 +121,7 @@ letters = st.characters(codec="ascii", exclude_characters="|", exclude_categorie
 texts = st.text(letters, max_size=5).map(str.strip)
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(texts, min_size=n, max_size=n), min_size=2, max_size=4)))
 def test_a_printed_table_is_read_as_it_was(rows):
     header, *body = rows
@@ -136,12 +137,12 @@ def test_two_tables_keep_their_own_notes():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("cells", "told"),
     [
         ([], ""),
         ([{"k": 0.5, "bf16": True}], "k 0.5, bf16 true"),
         ([{"k": 1}, {"k": 2, "new": None}, {"k": 1}], "k 1 or 2, new null"),
     ],
 )
-def test_settings_in_words(settings, told):
-    assert told_settings(settings) == told
+def test_settings_in_words(cells, told):
+    assert told_settings(cells) == told

@@ -60,8 +60,8 @@ def test_the_page_on_paper():
     assert "NeurIPS 2021" in report.provenance["the paper's numbers"]
     assert "mask_fraction 0.5 or 0.0" in report.provenance["settings, synthetic"]
     assert report.missing == [
-        "TCN: maps side by side, and the distribution of their gradients, on rare_time: a cell keeps a series for "
-        "seed 0, and cells of before that was so have none",
+        "TCN: maps, and the distribution of their gradients, on rare_time: only cells of seed 0 keep a series, and "
+        "none that are older than this page",
         "TCN: AUP and AUR by the place of the box: no seed has all of early_box, middle_box, late_box",
         "TCN: deep_lift, which the library refuses: it has no rule",
         "Maps of synthetic series by other methods than the gradient, by which guided training ranks",

@@ -78,6 +78,11 @@ def test_no_name_of_a_file_is_looked_up_beyond_the_adapters():
             Recipe(knobs={}, adapter=name).build_adapter(make_tokenizer())
 
 
+def test_an_argument_that_the_adapter_does_not_know_is_refused():
+    with pytest.raises(ValueError, match=r"TextAdapter of this version takes no \['nonsense'\]: build it yourself"):
+        Recipe(knobs={}, adapter="TextAdapter", adapter_arguments={"nonsense": 1}).build_adapter(make_tokenizer())
+
+
 def test_a_knob_that_this_version_does_not_know_is_refused():
     with pytest.raises(ValueError, match=r"knows no \['sgt_new'\]"):
         Recipe(knobs={"sgt_new": 1}).arguments()

@@ -44,6 +44,8 @@ for name, changes in cases.items():
     )
     trainer = built(f"{output}/{name}", model=model, per_device_train_batch_size=2, logging_steps=1, **changes)
     trainer.train()
+    trainer.evaluate()
+    trainer.create_model_card()
     note(name, trainer)
 """
 )
