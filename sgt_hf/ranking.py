@@ -84,7 +84,8 @@ def select_top(scores: Tensor, eligible: Tensor, counts: Tensor, *, groups: Tens
     counts = counts.clamp(max=values.shape[1])[:, None]
     lowest = _sorted(values).gather(1, (values.shape[1] - counts).clamp(max=values.shape[1] - 1))
     above, level = leaders & (values > lowest), leaders & (values == lowest)
-    selected = (above | (level & (level.cumsum(1, dtype=torch.int32) <= counts - above.sum(1, keepdim=True)))) & (counts > 0)
+    missing = counts - above.sum(1, keepdim=True)
+    selected = (above | (level & (level.cumsum(1, dtype=torch.int32) <= missing))) & (counts > 0)
     if groups is None:
         return selected
     chosen = torch.zeros_like(groups).scatter_add_(1, groups, selected.long()) > 0

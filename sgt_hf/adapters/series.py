@@ -117,7 +117,7 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
         step, channel = (~series[bad].isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"{main_input!r} of row {bad} of the batch is {series[bad][step, channel].item()} at step {step}, channel "
-            f"{channel}: fill or leave out such cells; sgt_hf.data.series_rows.check_series names the sample in its data set"
+            f"{channel}: fill or leave out such cells; sgt_hf.data.series_rows.check_series finds it in the data"
         )
     if lengths.min() < lengths.max():
         batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
