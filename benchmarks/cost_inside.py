@@ -31,7 +31,7 @@ def peak_bytes(work: Callable[[], None], resident: int) -> int:
         work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
         work()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"

@@ -365,6 +365,9 @@ def test_evaluations_of_the_best_checkpoint_count_when_it_is_loaded(tmp_path):
     assert "The checkpoint was chosen by a metric on data that is reported here" in text
 
 
+@pytest.mark.skipif(
+    int(huggingface_hub.__version__.partition(".")[0]) < 2, reason="huggingface_hub < 2 asks huggingface.co itself"
+)
 def test_the_hubs_own_validation_accepts_and_refuses(hub):
     card = model_card(CardFacts(model_name="x", license="mit"))
     card.validate()
