@@ -30,6 +30,9 @@ class ReferenceTrainer(Trainer):
         given = dict(inputs)
         labels = given.pop("labels")
         model.eval()
+        for module in model.modules():
+            if isinstance(module, nn.RNNBase):
+                module.train()  # cuDNN refuses a recurrent layer's backward in eval mode
         masked = masked_text(model, given, labels) if "input_ids" in given else masked_images(model, given, labels)
         model.train()
         logits, masked_logits = model(**given).logits, model(**masked).logits

@@ -87,7 +87,7 @@ def task_cross_entropy(logits: Tensor, labels: Tensor, items: Tensor | int | Non
         loss = functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction=reduction)
     else:
         loss = functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction=reduction)
-    return loss if items is None else loss / items
+    return loss if items is None else loss / (items.clamp(min=1) if isinstance(items, Tensor) else max(items, 1))
 
 
 def saliency_guided_loss(

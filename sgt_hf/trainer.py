@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from accelerate.utils import has_compiled_regions
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
@@ -84,6 +85,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), self.args.world_size)
+        self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def compute_loss(
@@ -189,7 +191,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     ) -> tuple[Tensor, Any, dict[str, Any]]:
         """Return the task loss, the outputs, and what ranks: the features in their graph, or scores."""
         bare = self._bare(model)
-        if self.knobs.sgt_ranking == "separate" or self.args.torch_compile:  # a hook does not survive compilation
+        compiled = self.args.torch_compile or has_compiled_regions(model)  # also by `accelerate launch`
+        if self.knobs.sgt_ranking == "separate" or compiled:  # a hook does not survive compilation
             scores = self.adapter.scores(bare, self._unlabelled(inputs), inputs.get("labels"), **self._ranked_by())
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
             return task_loss, outputs, {"scores": scores, "features": None}
@@ -248,11 +251,14 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _share_of_step(self, inputs: dict[str, Any], items: Tensor | int | None) -> Tensor | float:
         """Return the micro-batch's share of the optimizer step's items, on average 1 / accumulation steps.
 
-        Where items cannot be counted Trainer divides by the accumulation steps, and the share is 1.
+        Where items cannot be counted Trainer divides by the accumulation steps, and the share is 1. It never divides
+        what a loss function of the user's returns: there each micro-batch has an equal share.
         """
         if items is None:
-            return 1.0
-        processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+            divided = self.compute_loss_func is None
+            return 1.0 if divided else 1 / getattr(self, "current_gradient_accumulation_steps", 1)
+        replicas = self.accelerator.num_processes // self.get_tp_size()  # tensor-parallel ranks see the same batch
+        processes = replicas if self.args.average_tokens_across_devices else 1
         return inputs["labels"].ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
 
     def _record(self, parts: SaliencyGuidedLoss, share: Tensor | float) -> None:

@@ -43,7 +43,10 @@ class SaliencyGuidedArguments:
     sgt_target: str = field(default="label", metadata={"help": "Which logit is differentiated: label or predicted."})
     sgt_ranking: str = field(
         default="shared",
-        metadata={"help": "shared: rank on the clean forward's own graph; separate: an extra pass in eval mode."},
+        metadata={
+            "help": "shared: rank on the clean forward's own graph; separate: an extra pass in eval mode, "
+            "as always of a compiled model."
+        },
     )
     sgt_granularity: str = field(
         default="token", metadata={"help": "token, or word: all sub-tokens of a word share fate (needs word_ids)."}

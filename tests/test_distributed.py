@@ -14,6 +14,8 @@ CASES = {
     "previous_salient": {"sgt_masking": "previous_salient", "family": "llama"},
     "delete-separate": {"sgt_masking": "delete", "sgt_ranking": "separate"},
     "unk-find_unused": {"sgt_masking": "unk", "ddp_find_unused_parameters": True},
+    "sep": {"sgt_masking": "sep"},
+    "mask": {"sgt_masking": "mask"},
     "save_memory": {"sgt_save_memory": True, "gradient_accumulation_steps": 2},
     "plain": {"sgt_kl_weight": 0.0},
 }

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from sgt_hf import saliency_guided_loss
-from sgt_hf.loss import bernoulli_kl_divergence, kl_divergence
+from sgt_hf.loss import bernoulli_kl_divergence, kl_divergence, task_cross_entropy
 from tests import oracle
 
 
@@ -112,6 +112,15 @@ def test_kl_and_ranking_are_float32_under_bfloat16():
     loss = saliency_guided_loss(model(x), x, torch.tensor([0, 1, 2, 0]), lambda d: model(x * ~d), feature_dim=None)
     assert loss.kl.dtype == loss.ce.dtype == torch.float32
     assert torch.isfinite(loss.total)
+
+
+@pytest.mark.parametrize("items", [0, torch.tensor(0)])
+def test_a_batch_without_any_label_has_no_task_loss_and_no_gradient(items):
+    logits = torch.randn(2, 3, requires_grad=True)
+    loss = task_cross_entropy(logits, torch.tensor([-100, -100]), items)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize(

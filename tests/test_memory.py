@@ -47,6 +47,8 @@ def test_random_state_gives_the_same_numbers_again():
         {"sgt_ranking": "separate", "dropout": 0.3},
         {"gradient_accumulation_steps": 3, "sgt_masking": "delete"},
         {"sgt_every_n_steps": 2, "max_grad_norm": 0.1},
+        {"bf16": True, "dropout": 0.3},
+        {"label_smoothing_factor": 0.2, "gradient_accumulation_steps": 2},
     ],
 )
 def test_training_is_the_same_as_with_both_branches_at_once(tmp_path, changes):

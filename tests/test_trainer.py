@@ -7,7 +7,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, Trai
 
 from sgt_hf import SaliencyGuidedTrainer, TextAdapter, saliency_guided_loss
 from tests.tiny import make_model, make_rows, make_tokenizer
-from tests.trainer.runs import CHECKPOINTING, arguments, losses, trained, weights
+from tests.trainer.runs import CHECKPOINTING, arguments, built, losses, trained, weights
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
@@ -249,6 +249,40 @@ def test_label_smoothing_accumulates_like_the_big_batch(tmp_path):
     assert torch.allclose(weights(big), weights(small), atol=1e-5)
     plain = trained(tmp_path, per_device_train_batch_size=8, rows=rows)
     assert not torch.allclose(weights(big), weights(plain), atol=1e-5)
+
+
+def test_a_loss_function_whose_items_cannot_be_counted_accumulates_the_divergence(tmp_path):
+    """Without labels: the divergence alone trains, and its weight is the same in 2 × 4 rows as in 8 (to 1e-5)."""
+    rows = make_rows(make_tokenizer()).remove_columns("labels")
+
+    def nothing(outputs, labels, num_items_in_batch=None):
+        return outputs["logits"].sum() * 0.0
+
+    shared = {"rows": rows, "sgt_target": "predicted", "compute_loss_func": nothing, "max_grad_norm": 0.0}
+    big = trained(tmp_path, per_device_train_batch_size=8, **shared)
+    small = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **shared)
+    assert (weights(big) - weights(built(tmp_path))).abs().max() > 1e-4
+    assert torch.allclose(weights(big), weights(small), atol=1e-5)
+    assert losses(big, "sgt_kl") == pytest.approx(losses(small, "sgt_kl"), abs=1e-5)
+
+
+def test_a_second_training_logs_nothing_of_the_first(tmp_path):
+    """The first ends between two logs."""
+    trainer = trained(tmp_path, max_steps=1, logging_steps=2, learning_rate=0.0)
+    trainer.args.logging_steps = 1
+    trainer.train_dataset = rows = make_rows(make_tokenizer(), seed=3)
+    trainer.train()
+    assert losses(trainer, "sgt_kl") == losses(trained(tmp_path, rows=rows, max_steps=1, logging_steps=1), "sgt_kl")
+
+
+def test_a_model_compiled_by_others_is_ranked_by_a_separate_pass(tmp_path):
+    """As `accelerate launch --dynamo_backend` does: weights to 1e-5 of eager's."""
+    eager = trained(tmp_path, max_steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.compile(make_model(spread=0.5), backend="aot_eager")
+        compiled = trained(tmp_path, model=model, max_steps=2, remove_unused_columns=False)
+    assert torch.allclose(weights(eager), weights(compiled), atol=1e-5)
 
 
 @pytest.mark.slow

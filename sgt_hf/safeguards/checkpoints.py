@@ -47,4 +47,4 @@ def _complete(folder: Path, processes: int) -> bool:
     if (folder / _SENTINEL).exists():
         return False
     saved = len(list(folder.glob("rng_state_*.pth")))
-    return processes == 1 or saved in (0, processes)  # none where only the model was to be saved
+    return processes == 1 or saved == 0 or saved >= processes  # none of one process, or where only the model is saved

@@ -83,6 +83,8 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield from _fsdp(trainer)
     if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:
         yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
+    if trainer.model and any(module._compiled_call_impl is not None for module in trainer.model.modules()):
+        yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
     settings = args.gradient_checkpointing_kwargs
     if args.gradient_checkpointing and isinstance(settings, dict) and settings.get("use_reentrant"):
         yield "reentrant gradient checkpointing", "set gradient_checkpointing_kwargs={'use_reentrant': False}"

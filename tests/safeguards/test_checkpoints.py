@@ -37,6 +37,11 @@ def test_of_two_processes_both_must_have_written(tmp_path):
     assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-1"
 
 
+def test_fewer_processes_go_on_from_more(tmp_path):
+    checkpoint(tmp_path, 1, ranks=4)
+    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-1"
+
+
 def test_without_a_complete_one_it_says_what_is_there(tmp_path):
     with pytest.raises(ValueError, match=r"no complete checkpoint in \S+: train without resume_from_checkpoint"):
         last_complete_checkpoint(tmp_path)

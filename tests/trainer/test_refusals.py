@@ -40,6 +40,13 @@ def test_models_that_generate(tmp_path):
         build(tmp_path, model)
 
 
+def test_models_compiled_in_place(tmp_path):
+    model = make_model()
+    model.compile(backend="eager")
+    with pytest.raises(ValueError, match=r"a model compiled in place, .*: leave it eager and set torch_compile=True"):
+        build(tmp_path, model)
+
+
 def test_deepspeed(tmp_path):
     """Where deepspeed is not installed, `TrainingArguments` itself refuses; so it is set afterwards."""
     args = arguments(tmp_path, TrainingArguments)
