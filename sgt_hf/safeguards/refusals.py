@@ -46,6 +46,11 @@ def _refuse_regression(config: Any) -> None:
         )
 
 
+def _modules(model: Any) -> Iterator[Any]:
+    """All modules of a model, none of None, as `model_init` leaves it at first; a compiled model has no truth value."""
+    yield from () if model is None else model.modules()
+
+
 def _base_of(model: Any) -> Any:
     """The Hugging Face model inside a PEFT one."""
     get_base_model = getattr(model, "get_base_model", None)
@@ -83,7 +88,7 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield from _fsdp(trainer)
     if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:
         yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
-    if trainer.model and any(module._compiled_call_impl is not None for module in trainer.model.modules()):
+    if any(module._compiled_call_impl is not None for module in _modules(trainer.model)):
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
     settings = args.gradient_checkpointing_kwargs
     if args.gradient_checkpointing and isinstance(settings, dict) and settings.get("use_reentrant"):
