@@ -53,6 +53,7 @@ def test_the_arms_are_paired_and_everything_is_recorded(finished):
     assert len(plain["text_sample"]["texts"]) == 20
 
 
+@pytest.mark.slow
 def test_a_second_run_resumes_and_prints_the_same(finished):
     output, first = finished
     before = {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")}
@@ -62,6 +63,7 @@ def test_a_second_run_resumes_and_prints_the_same(finished):
     assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_another_knob_is_another_cell(finished):
     output, _ = finished
     result = run(output, "--arms", "guided", "--sgt_mask_fraction", "0.6", "--methods", "gradient")
