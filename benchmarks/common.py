@@ -9,8 +9,11 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from sgt_hf import SaliencyGuidedArguments
 
 PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
 
@@ -59,6 +62,17 @@ def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     return folder / f"{name}-{digest}.json"
+
+
+def set_knobs(knobs: SaliencyGuidedArguments) -> dict[str, Any]:
+    """Return k, and the knobs that are not at their defaults: a knob added later is then no other setting.
+
+    Args:
+        knobs: Of a guided training.
+    """
+    defaults = asdict(SaliencyGuidedArguments())
+    values = asdict(knobs)
+    return {name: values[name] for name in values if name == "sgt_mask_fraction" or values[name] != defaults[name]}
 
 
 def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import cell_path, run_cell, write_atomically
+from benchmarks.common import cell_path, run_cell, set_knobs, write_atomically
 from benchmarks.eraser_cell import ARMS, SELECTIONS, Cell, run
 from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_tables import dataset_table
@@ -169,13 +169,6 @@ def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed
         random_draws=args.random_draws,
         knobs=set_knobs(guided) if arm == "guided" else {"sgt_kl_weight": 0.0},
     )
-
-
-def set_knobs(knobs: SaliencyGuidedArguments) -> dict[str, Any]:
-    """Return k, and the knobs that are not at their defaults: a knob added later is then no other setting."""
-    defaults = asdict(SaliencyGuidedArguments())
-    values = asdict(knobs)
-    return {name: values[name] for name in values if name == "sgt_mask_fraction" or values[name] != defaults[name]}
 
 
 def limited(data: DatasetDict, limit: int | None) -> DatasetDict:

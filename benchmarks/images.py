@@ -5,7 +5,7 @@ gradient measured; the saliency methods of each trained model; and, for the firs
 ROAR. Trained weights are kept in `--weights-dir`, so that a later cell need not train again.
 
     python benchmarks/images.py                                  # scikit-learn's 8 × 8 digits, 3 seeds, two minutes
-    python benchmarks/images.py --dataset mnist --data-dir ../shared/data/mnist --seeds 0 1 2 3 4 --bf16
+    python benchmarks/images.py --dataset mnist --data-dir ../shared/data/mnist --seeds 0 1 2 3 4
     python benchmarks/images.py --dataset cifar10 --data-dir ../shared/data/cifar10
     python benchmarks/images.py --dataset bird --data-dir BIRD    # any folder train/CLASS/NAME.jpg, test/CLASS/NAME.jpg
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import cell_path, run_cell, write_atomically
+from benchmarks.common import cell_path, run_cell, set_knobs, write_atomically
 from benchmarks.images_cell import ARMS, Cell, Images, Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
@@ -232,7 +232,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         train_images=len(data.train),
         test_images=len(data.test),
         gradient_images=min(args.gradient_images, len(data.test)),
-        knobs=own["plain"] if arm == "plain" else asdict(knobs) | own.get(arm, {}),
+        knobs=own["plain"] if arm == "plain" else set_knobs(replace(knobs, **own.get(arm, {}))),
         start=asdict(cell_of(args, knobs, data, "plain", seed)) if fine_tuned else None,
     )
 

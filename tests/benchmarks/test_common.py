@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from benchmarks.common import cell_path, markdown_table, run_cell, write_atomically
+from benchmarks.common import cell_path, markdown_table, run_cell, set_knobs, write_atomically
+from sgt_hf import SaliencyGuidedArguments
 
 
 def test_a_finished_cell_is_not_computed_again(tmp_path):
@@ -56,3 +57,9 @@ def test_a_file_that_is_not_the_cell_is_refused(tmp_path, content):
 
 def test_table():
     assert markdown_table(["a", "bb"], [["ccc", "d"]]) == "| a   | bb |\n| --- | -- |\n| ccc | d  |"
+
+
+def test_only_the_knobs_that_are_set_and_k_decide_a_cell():
+    assert set_knobs(SaliencyGuidedArguments()) == {"sgt_mask_fraction": 0.5}
+    knobs = SaliencyGuidedArguments(sgt_reduction="l2", sgt_kl_weight=1.0)
+    assert set_knobs(knobs) == {"sgt_mask_fraction": 0.5, "sgt_reduction": "l2"}
