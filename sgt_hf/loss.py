@@ -105,6 +105,7 @@ def saliency_guided_loss(
     feature_dim: int | None = -1,
     scores: Tensor | None = None,
     task_loss: Tensor | None = None,
+    detach_target: bool = False,
 ) -> SaliencyGuidedLoss:
     """Compute the saliency guided loss of a batch whose clean forward has just been run.
 
@@ -128,6 +129,7 @@ def saliency_guided_loss(
         feature_dim: The axis of `features` that the reduction folds (embedding, channels), None for none.
         scores: (B, F) to rank by, instead of the gradient: a separate pass, or a control.
         task_loss: Scalar to use for the first term, instead of (binary, for multi-label) cross-entropy with `labels`.
+        detach_target: Whether the clean prediction is a fixed target of the KL; the paper's gradients flow through it.
 
     Returns:
         `SaliencyGuidedLoss`; call `.total.backward()`.
@@ -162,7 +164,7 @@ def saliency_guided_loss(
             f"the masked input has predictions of shape {tuple(masked_logits.shape)}, the clean one of "
             f"{tuple(logits.shape)}: where every token has its own prediction, use another masking than 'delete'"
         )
-    kl, flipped = _compare(logits, masked_logits, labels)
+    kl, flipped = _compare(logits.detach() if detach_target else logits, masked_logits, labels)
     return SaliencyGuidedLoss(task_loss + kl_weight * kl, task_loss, kl, logits, masked_logits, drop, flipped)
 
 

@@ -42,9 +42,10 @@ def backpropagate_masked(parts: SaliencyGuidedLoss, backward: Callable[[Tensor],
         backward: Runs the backward pass of a scalar, scaled as the framework needs it.
 
     Returns:
-        (B, …) gradient of λ·KL with respect to the clean logits, unscaled.
+        (B, …) gradient of λ·KL with respect to the clean logits, unscaled; zero where they are a fixed target.
     """
-    clean, masked = torch.autograd.grad(parts.total, [parts.logits, parts.masked_logits])
+    both = [parts.logits, parts.masked_logits]
+    clean, masked = torch.autograd.grad(parts.total, both, materialize_grads=True)
     backward((parts.masked_logits * masked).sum())
     return clean
 

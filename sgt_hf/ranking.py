@@ -92,6 +92,21 @@ def select_top(scores: Tensor, eligible: Tensor, counts: Tensor, *, groups: Tens
     return eligible & chosen.gather(1, groups)
 
 
+def random_scores(eligible: Tensor, *, groups: Tensor | None = None) -> Tensor:
+    """Draw scores by which every feature, or every group, is as likely to be dropped as any other: a control.
+
+    Args:
+        eligible: (B, F) bool.
+        groups: (B, F) int64 group index in [0, F) of every feature, or None where each is its own. A group's draw
+            stands at its first eligible feature and the others have 0, so that large groups' sums are no larger.
+
+    Returns:
+        (B, F) float32, uniform in [0, 1), from torch's global generator of the device.
+    """
+    scores = torch.rand(eligible.shape, device=eligible.device)
+    return scores if groups is None else scores.masked_fill(~group_leaders(groups, eligible), 0.0)
+
+
 def select_lowest(
     scores: Tensor, eligible: Tensor, fraction: float | Tensor, *, groups: Tensor | None = None
 ) -> Tensor:

@@ -82,11 +82,28 @@ def reduce_scores(
     Raises:
         ValueError: The name is not one of `REDUCTIONS`.
     """
-    if isinstance(reduction, str):
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"unknown reduction {reduction!r}: use one of {sorted(REDUCTIONS)} or a callable")
-        reduction = REDUCTIONS[reduction]
-    return reduction(gradient.float(), features.detach().float(), dim).flatten(1)
+    return _named(reduction)(gradient.float(), features.detach().float(), dim).flatten(1)
+
+
+def negated(reduction: str | Reduction) -> Reduction:
+    """Turn a reduction's ranking upside down, so that the highest features are the ones to drop: a control.
+
+    Args:
+        reduction: See `reduce_scores`.
+
+    Raises:
+        ValueError: The name is not one of `REDUCTIONS`.
+    """
+    chosen = _named(reduction)
+    return lambda gradient, features, dim: -chosen(gradient, features, dim)
+
+
+def _named(reduction: str | Reduction) -> Reduction:
+    if not isinstance(reduction, str):
+        return reduction
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {reduction!r}: use one of {sorted(REDUCTIONS)} or a callable")
+    return REDUCTIONS[reduction]
 
 
 def input_gradient(outputs: Tensor, features: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from .adapters.base import Masking, logits_of
 from .data.rationales import DataCollatorWithWordIds
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
-from .loss import SaliencyGuidedLoss, saliency_guided_loss, task_cross_entropy
-from .masking.draws import own_draws
+from .guidance import Guidance
+from .loss import SaliencyGuidedLoss, task_cross_entropy
 from .memory import RandomState, backpropagate_masked, with_clean_branch
 from .reporting.publishing import PublishingTrainer
 from .safeguards import BadBatches, last_complete_checkpoint, refuse_unsupported
@@ -183,7 +183,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         logits, scores = logits_of(outputs), ranking["scores"]
         if scores is None:
             features, dim = ranking["features"], self.adapter.feature_dim
-            scores = gradient_scores(logits, features, inputs.get("labels"), dim=dim, **self._ranked_by())
+            scores = gradient_scores(logits, features, inputs.get("labels"), dim=dim, **self._guidance.ranked_by)
         return logits.detach().requires_grad_(), task_loss.detach(), scores
 
     def _clean(
@@ -191,9 +191,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     ) -> tuple[Tensor, Any, dict[str, Any]]:
         """Return the task loss, the outputs, and what ranks: the features in their graph, or scores."""
         bare = self._bare(model)
+        if self.knobs.sgt_drops == "random":
+            task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
+            return task_loss, outputs, {"scores": self._guidance.random_scores(inputs), "features": None}
         compiled = self.args.torch_compile or has_compiled_regions(model)  # also by `accelerate launch`
         if self.knobs.sgt_ranking == "separate" or compiled:  # a hook does not survive compilation
-            scores = self.adapter.scores(bare, self._unlabelled(inputs), inputs.get("labels"), **self._ranked_by())
+            ranked_by = self._guidance.ranked_by
+            scores = self.adapter.scores(bare, self._unlabelled(inputs), inputs.get("labels"), **ranked_by)
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
             return task_loss, outputs, {"scores": scores, "features": None}
         with self.adapter.capture(bare, inputs) as captured:
@@ -203,30 +207,25 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _parts(
         self, model: nn.Module, inputs: dict[str, Any], weight: Any, logits: Tensor, task_loss: Tensor, **ranking: Any
     ) -> SaliencyGuidedLoss:
-        knobs, unlabelled = self.knobs, self._unlabelled(inputs)
-
-        def masked_forward(drop: Tensor) -> Tensor:
-            with own_draws(self.args.process_index, drop.device) if self.args.world_size > 1 else nullcontext():
-                masked = self.adapter.mask(unlabelled, drop, self.masking, granularity=knobs.sgt_granularity)
-            with nullcontext() if knobs.sgt_update_statistics else keeping_statistics(model):
+        def forward(masked: dict[str, Any]) -> Tensor:
+            with nullcontext() if self.knobs.sgt_update_statistics else keeping_statistics(model):
                 return logits_of(model(**self.adapter.model_inputs(masked)))
 
-        return saliency_guided_loss(
+        return self._guidance.loss(
             logits,
-            labels=inputs.get("labels"),
-            masked_forward=masked_forward,
-            mask_fraction=knobs.sgt_mask_fraction,
+            inputs,
+            forward,
             kl_weight=weight,
-            eligible=self.adapter.eligible(inputs),
-            groups=self.adapter.groups(inputs, knobs.sgt_granularity),
-            feature_dim=self.adapter.feature_dim,
             task_loss=task_loss,
-            **self._ranked_by(),
+            unlabelled=self._unlabelled(inputs),
             **ranking,
         )
 
-    def _ranked_by(self) -> dict[str, Any]:
-        return {"target": self.knobs.sgt_target, "reduction": self.knobs.sgt_reduction}
+    @property
+    def _guidance(self) -> Guidance:
+        """Made anew each time: a hyperparameter search sets the knobs for each run."""
+        process = self.args.process_index if self.args.world_size > 1 else None
+        return Guidance(self.adapter, self.knobs, self.masking, process)
 
     def _unlabelled(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in inputs.items() if name not in self.label_names}

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from .saliency import REDUCTIONS, TARGETS
 
 RANKINGS = ("shared", "separate")
+DROPS = ("lowest", "random", "highest")
 
 
 @dataclass
@@ -48,6 +49,24 @@ class SaliencyGuidedArguments:
             "as always of a compiled model."
         },
     )
+    sgt_vary_fraction: bool = field(
+        default=False,
+        metadata={"help": "Draw each sample's own k anew at every step, uniformly from [0, sgt_mask_fraction]."},
+    )
+    sgt_drops: str = field(
+        default="lowest",
+        metadata={
+            "help": "Which features are masked: lowest, the method; or as controls, to tell whether it is the ranking "
+            "that helps, random (nothing is ranked) or highest."
+        },
+    )
+    sgt_detach_target: bool = field(
+        default=False,
+        metadata={
+            "help": "Take the clean prediction as a fixed target of the KL, whose gradients then flow through the "
+            "masked branch alone; the paper's flow through both."
+        },
+    )
     sgt_granularity: str = field(
         default="token", metadata={"help": "token, or word: all sub-tokens of a word share fate (needs word_ids)."}
     )
@@ -80,6 +99,7 @@ class SaliencyGuidedArguments:
         _require("sgt_reduction", self.sgt_reduction, self.sgt_reduction in REDUCTIONS, f"one of {list(REDUCTIONS)}")
         _require("sgt_target", self.sgt_target, self.sgt_target in TARGETS, f"one of {list(TARGETS)}")
         _require("sgt_ranking", self.sgt_ranking, self.sgt_ranking in RANKINGS, f"one of {list(RANKINGS)}")
+        _require("sgt_drops", self.sgt_drops, self.sgt_drops in DROPS, f"one of {list(DROPS)}")
         _require("sgt_warmup_ratio", self.sgt_warmup_ratio, 0 <= self.sgt_warmup_ratio < 1, "in [0, 1)")
         _require("sgt_every_n_steps", self.sgt_every_n_steps, self.sgt_every_n_steps >= 1, "an integer ≥ 1")
         # A hyperparameter search casts what it tries to the type that it finds: beside an int of 1, 0.6 becomes 0.

@@ -83,6 +83,18 @@ def test_gradients_flow_through_both_branches_and_no_grad_is_written_before_back
     assert torch.allclose(clean.weight.grad, plain + through_clean, atol=1e-6)
 
 
+def test_a_detached_target_is_a_fixed_distribution():
+    """The KL's gradient by hand: softmax(masked) − softmax(clean), at the masked logits alone."""
+    clean = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    masked = torch.tensor([[0.0, 2.0]], requires_grad=True)
+    loss = saliency_guided_loss(
+        clean, None, torch.tensor([0]), lambda drop: masked, scores=torch.rand(1, 3), detach_target=True
+    )
+    at_clean, at_masked = torch.autograd.grad(loss.kl, [clean, masked], allow_unused=True)
+    assert at_clean is None
+    assert torch.allclose(at_masked, masked.softmax(1) - clean.softmax(1))
+
+
 def test_given_scores_and_task_loss_are_used():
     x, y = torch.randn(2, 4, requires_grad=True), torch.tensor([0, 1])
     model = nn.Linear(4, 2)
