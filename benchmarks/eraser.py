@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import cell_path, run_cell, set_knobs, write_atomically
-from benchmarks.eraser_cell import ARMS, SELECTIONS, Cell, run
+from benchmarks.common import cell_path, run_cell, write_atomically
+from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
+from benchmarks.eraser_cell import SELECTIONS, Cell, run
 from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_tables import dataset_table
 from sgt_hf import SaliencyGuidedArguments, load_eraser
@@ -38,6 +39,8 @@ class Recipe:
     max_length: int = 400
     learning_rate: float = 2e-3
     hidden_size: int = 96
+    pooling: str = "max"
+    dropout: float = 0.2
 
 
 RECIPES = {
@@ -66,7 +69,8 @@ class EraserArguments:
         default="bilstm", metadata={"help": "bilstm, or hub id or folder for AutoModelForSequenceClassification."}
     )
     arms: list[str] = field(
-        default_factory=lambda: list(ARMS), metadata={"help": "plain, guided; differences are taken to the first."}
+        default_factory=lambda: ["plain", "guided"],
+        metadata={"help": "; ".join(f"{arm}: {what}" for arm, what in ARMS.items())},
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training per seed and arm."})
     methods: list[str] = field(
@@ -78,6 +82,8 @@ class EraserArguments:
     batch_size: int = field(default=16, metadata={"help": "Texts per training step."})
     learning_rate: float | None = field(default=None, metadata={"help": "BiLSTM 2e-3, planted 4e-3, else 5e-5."})
     hidden_size: int | None = field(default=None, metadata={"help": "Of the BiLSTM, a side; 96, planted 64."})
+    pooling: str | None = field(default=None, metadata={"help": "Of the BiLSTM: max, mean or last."})
+    dropout: float | None = field(default=None, metadata={"help": "Of the BiLSTM."})
     limit: int | None = field(default=None, metadata={"help": "At most this many texts a split, drawn at random."})
     select: str = field(
         default="loss",
@@ -88,6 +94,9 @@ class EraserArguments:
     ig_steps: int = field(default=20, metadata={"help": "Steps of integrated gradients."})
     smooth_grad_samples: int = field(default=25, metadata={"help": "Noisy copies of SmoothGrad."})
     random_draws: int = field(default=10, metadata={"help": "Random rankings per text."})
+    split: str = field(default="test", metadata={"help": "What is measured: test, or validation to choose settings."})
+    texts: int | None = field(default=None, metadata={"help": "At most this many texts are measured, the first."})
+    normalized_texts: int = field(default=0, metadata={"help": "NAOPC of the first texts, by a slow beam search."})
 
     def __post_init__(self) -> None:
         """Refuse arms and criteria that do not exist."""
@@ -96,6 +105,8 @@ class EraserArguments:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
         if self.select not in SELECTIONS:
             raise ValueError(f"unknown selection {self.select!r}: use one of {list(SELECTIONS)}")
+        if self.split not in ("test", "validation"):
+            raise ValueError(f"unknown split {self.split!r}: use test or validation")
 
 
 @dataclass
@@ -155,7 +166,9 @@ def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed
         seed=seed,
         embeddings=args.embeddings if bilstm else None,
         hidden_size=(args.hidden_size or recipe.hidden_size) if bilstm else None,
-        epochs=args.epochs or (recipe.epochs if bilstm else FINE_TUNING_EPOCHS),
+        pooling=(args.pooling or recipe.pooling) if bilstm else None,
+        dropout=(recipe.dropout if args.dropout is None else args.dropout) if bilstm else None,
+        epochs=epochs_of_arm(arm, args.epochs or (recipe.epochs if bilstm else FINE_TUNING_EPOCHS)),
         max_length=args.max_length or recipe.max_length,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate or (recipe.learning_rate if bilstm else FINE_TUNING_LEARNING_RATE),
@@ -167,7 +180,10 @@ def cell_of(args: EraserArguments, knobs: EraserKnobs, name: str, arm: str, seed
         ig_steps=args.ig_steps,
         smooth_grad_samples=args.smooth_grad_samples,
         random_draws=args.random_draws,
-        knobs=set_knobs(guided) if arm == "guided" else {"sgt_kl_weight": 0.0},
+        split=args.split,
+        texts=args.texts,
+        normalized_texts=args.normalized_texts,
+        knobs=knobs_of_arm(arm, guided, recipe.mask_fraction),
     )
 
 

@@ -23,11 +23,11 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.eraser_measures import aopc_of, maps_of, normalized, per_example
 from benchmarks.eraser_sample import text_sample
 from sgt_hf import (
     BiLstmConfig,
     BiLstmForSequenceClassification,
-    FaithfulnessReport,
     SaliencyGuidedTrainer,
     SaliencyGuidedTrainingArguments,
 )
@@ -36,7 +36,6 @@ from sgt_hf.data.rationales import encode_words, query_varies
 from sgt_hf.data.vectors import embedding_matrix, load_word_vectors, token_coverage
 from sgt_hf.data.vocabulary import build_word_tokenizer
 
-ARMS = ("plain", "guided")
 SELECTIONS = ("loss", "accuracy")
 EMBEDDING_DIM = 50  # of the BiLSTM without pretrained vectors
 
@@ -52,6 +51,8 @@ class Cell:
     seed: int
     embeddings: str | None
     hidden_size: int | None
+    pooling: str | None
+    dropout: float | None
     epochs: int
     max_length: int
     batch_size: int
@@ -64,6 +65,9 @@ class Cell:
     ig_steps: int
     smooth_grad_samples: int
     random_draws: int
+    split: str
+    texts: int | None
+    normalized_texts: int
     knobs: dict[str, Any]
 
     @property
@@ -104,6 +108,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
             name: encode_words(split, tokenizer, max_length=limit, use_query=with_query) for name, split in data.items()
         }
     facts["truncated_words"] = {name: int(sum(split["truncated_words"])) for name, split in encoded.items()}
+    rows = encoded[cell.split].select(range(min(cell.texts or len(encoded[cell.split]), len(encoded[cell.split]))))
     with tempfile.TemporaryDirectory() as checkpoints:
         trainer = make_trainer(cell, model, tokenizer, encoded, checkpoints, on_epoch)
         started = time.perf_counter()
@@ -115,27 +120,49 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
     }
     best = np.argmax(history["accuracy"]) if cell.select == "accuracy" else np.argmin(history["loss"])
     started = time.perf_counter()
-    settings = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
-    report = trainer.evaluate_faithfulness(
-        encoded["test"],
-        methods=cell.methods,
-        operator=cell.operator,
-        convention=cell.convention,
-        random_draws=cell.random_draws,
-        settings=settings,
-        progress=False,
-    )
+    measured = measure(cell, trainer, rows)
     seconds = {"train": train_seconds, "evaluation": time.perf_counter() - started}
-    return facts | {
-        "seconds": seconds,
-        "validation": history,
-        "epoch": int(best) + 1,
-        "log_history": trainer.state.log_history,
-        "summary": report.summary(),
-        "per_example": per_example(report),
-        "text_sample": text_sample(report, data["test"], encoded["test"]["truncated_words"], with_query=with_query),
-    }
+    report = measured.pop("report")
+    return (
+        facts
+        | {
+            "seconds": seconds,
+            "validation": history,
+            "epoch": int(best) + 1,
+            "log_history": trainer.state.log_history,
+            "text_sample": text_sample(report, data[cell.split].select(range(len(rows))), rows["truncated_words"], with_query=with_query),
+        }
+        | measured
+    )
 
+
+def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Any) -> dict[str, Any]:
+    """Measure faithfulness by every method, by the other sign of the gradient's reduction, and normalised.
+
+    Args:
+        cell: What to measure, and how.
+        trainer: Of the trained model.
+        rows: Encoded, of the split that is measured.
+
+    Returns:
+        JSON-able results, and the report.
+    """
+    how = {"operator": cell.operator, "convention": cell.convention, "progress": False}
+    how["settings"] = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
+    report = trainer.evaluate_faithfulness(rows, methods=cell.methods, random_draws=cell.random_draws, **how)
+    absolute = trainer.evaluate_faithfulness(
+        rows, methods=["gradient"], reduction="abs_sum", random_draws=1, **how
+    )
+    values = per_example(report)
+    values["gradient, absolute"] = aopc_of(absolute, "gradient")
+    found = {"summary": report.summary(), "per_example": values, "maps": maps_of(report), "report": report}
+    count = min(cell.normalized_texts, len(rows))
+    if count:
+        first = trainer.evaluate_faithfulness(
+            rows.select(range(count)), methods=cell.methods, random_draws=1, normalize="beam", **how
+        )
+        found["normalized"] = normalized(first)
+    return found
 
 def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]:
     """Return tokenizer and model with the seed's initial weights, and what is to be recorded of them."""
@@ -153,8 +180,8 @@ def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTr
         matrix, facts["vocabulary_coverage"] = embedding_matrix(tokenizer, vectors)
         facts["token_coverage"] = token_coverage(data["test"]["document"], vectors)
         dim = matrix.shape[1]
-    config = BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=dim, hidden_size=cell.hidden_size, **names)
-    model = BiLstmForSequenceClassification(config)
+    shape = {"embedding_dim": dim, "hidden_size": cell.hidden_size, "pooling": cell.pooling, "dropout": cell.dropout}
+    model = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=len(tokenizer), **shape, **names))
     if matrix is not None:
         model.load_embedding_matrix(matrix)
     return tokenizer, model, facts
@@ -204,17 +231,3 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)  # the benchmark has a bar of its own
     return trainer
 
-
-def per_example(report: FaithfulnessReport) -> dict[str, Any]:
-    """Return what paired statistics need, rounded to six decimals."""
-    values: dict[str, Any] = {
-        "correct": (report.predicted == report.labels).astype(int).tolist(),
-        "confidence": report.full.round(6).tolist(),
-    }
-    for method in report.methods:
-        result = report[method]
-        values[method] = {
-            "comprehensiveness": result.comprehensiveness.round(6).tolist(),
-            "sufficiency": result.sufficiency.round(6).tolist(),
-        }
-    return values

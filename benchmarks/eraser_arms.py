@@ -1,0 +1,61 @@
+"""The arms of the ERASER benchmark: what each changes in the guided one, and how long it trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.common import set_knobs
+from sgt_hf import SaliencyGuidedArguments
+
+PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}
+# Arm → what it is, for the notes below a table. Those after `paper` are controls.
+ARMS = {
+    "plain": "cross-entropy alone",
+    "guided": "the lowest words masked",
+    "paper": "guided with the paper's settings",
+    "random_mask": "guided with words masked at random",
+    "reversed_mask": "guided with the highest words masked",
+    "rdrop": "the KL between two dropout passes, nothing masked",
+    "plain_equal_compute": "plain for the compute of guided",
+}
+COST = 7 / 3  # a guided step's forwards and backwards over a plain one's (docs/cost.md)
+
+
+def knobs_of_arm(arm: str, guided: SaliencyGuidedArguments, mask_fraction: float) -> dict[str, Any]:
+    """Return the knobs of an arm that decide its cells.
+
+    Args:
+        arm: One of `ARMS`.
+        guided: The knobs of the guided arm, which the controls share but for one.
+        mask_fraction: The paper's k for the data set.
+    """
+    if arm in ("plain", "plain_equal_compute"):
+        return PLAIN
+    if arm == "paper":
+        return set_knobs(paper_knobs(mask_fraction))
+    changes: dict[str, dict[str, Any]] = {
+        "random_mask": {"sgt_drops": "random"},
+        "reversed_mask": {"sgt_drops": "highest"},
+        "rdrop": {"sgt_mask_fraction": 0.0, "sgt_vary_fraction": False},
+    }
+    return set_knobs(replace(guided, **changes.get(arm, {})))
+
+
+def paper_knobs(mask_fraction: float) -> SaliencyGuidedArguments:
+    """Return the paper's: λ 1, words replaced by the previous salient one, ranked by the sum of the gradient.
+
+    Args:
+        mask_fraction: k.
+    """
+    return SaliencyGuidedArguments(sgt_mask_fraction=mask_fraction)
+
+
+def epochs_of_arm(arm: str, epochs: int) -> int:
+    """Return how long an arm trains.
+
+    Args:
+        arm: One of `ARMS`.
+        epochs: Of the guided arm.
+    """
+    return round(epochs * COST) if arm == "plain_equal_compute" else epochs
