@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.common import set_knobs
 from sgt_hf import SaliencyGuidedArguments
+from sgt_hf.training_args import PRESETS
 
 PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}
 # Arm → what it is, for the notes below a table. Those after `paper` are controls.
@@ -48,7 +49,7 @@ def paper_knobs(mask_fraction: float) -> SaliencyGuidedArguments:
     Args:
         mask_fraction: k.
     """
-    return SaliencyGuidedArguments(sgt_mask_fraction=mask_fraction)
+    return SaliencyGuidedArguments(**PRESETS["paper"] | {"sgt_mask_fraction": mask_fraction})
 
 
 def epochs_of_arm(arm: str, epochs: int) -> int:

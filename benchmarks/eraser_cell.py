@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -28,6 +28,7 @@ from benchmarks.eraser_sample import text_sample
 from sgt_hf import (
     BiLstmConfig,
     BiLstmForSequenceClassification,
+    FaithfulnessReport,
     SaliencyGuidedTrainer,
     SaliencyGuidedTrainingArguments,
 )
@@ -61,6 +62,7 @@ class Cell:
     methods: tuple[str, ...]
     select: str
     operator: str
+    second_operator: str | None
     convention: str
     ig_steps: int
     smooth_grad_samples: int
@@ -101,43 +103,48 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
     set_seed(cell.seed)
     tokenizer, model, facts = build(cell, data)
     with_query = query_varies(data["train"])
-    limit = min(cell.max_length, tokenizer.model_max_length)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="max_length=")  # counted below, and kept in the cell
-        encoded = {
-            name: encode_words(split, tokenizer, max_length=limit, use_query=with_query) for name, split in data.items()
-        }
+    encoded = encode(cell, data, tokenizer, with_query=with_query)
     facts["truncated_words"] = {name: int(sum(split["truncated_words"])) for name, split in encoded.items()}
-    rows = encoded[cell.split].select(range(min(cell.texts or len(encoded[cell.split]), len(encoded[cell.split]))))
     with tempfile.TemporaryDirectory() as checkpoints:
         trainer = make_trainer(cell, model, tokenizer, encoded, checkpoints, on_epoch)
         started = time.perf_counter()
         trainer.train()
-        train_seconds = time.perf_counter() - started
+        trained = time.perf_counter()
     history = {
         name: [entry[f"eval_{name}"] for entry in trainer.state.log_history if f"eval_{name}" in entry]
         for name in SELECTIONS
     }
     best = np.argmax(history["accuracy"]) if cell.select == "accuracy" else np.argmin(history["loss"])
-    started = time.perf_counter()
-    measured = measure(cell, trainer, rows)
-    seconds = {"train": train_seconds, "evaluation": time.perf_counter() - started}
-    report = measured.pop("report")
-    return (
-        facts
-        | {
-            "seconds": seconds,
-            "validation": history,
-            "epoch": int(best) + 1,
-            "log_history": trainer.state.log_history,
-            "text_sample": text_sample(report, data[cell.split].select(range(len(rows))), rows["truncated_words"], with_query=with_query),
+    count = min(cell.texts or len(data[cell.split]), len(data[cell.split]))
+    rows = encoded[cell.split].select(range(count))
+    report, measured = measure(cell, trainer, rows)
+    shown = data[cell.split].select(range(count))
+    facts |= {
+        "seconds": {"train": trained - started, "evaluation": time.perf_counter() - trained},
+        "validation": history,
+        "epoch": int(best) + 1,
+        "log_history": trainer.state.log_history,
+        "text_sample": text_sample(report, shown, rows["truncated_words"], with_query=with_query),
+    }
+    return facts | measured
+
+
+def encode(
+    cell: Cell, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, *, with_query: bool
+) -> dict[str, Dataset]:
+    """Return every split's features, cut at the cell's length."""
+    limit = min(cell.max_length, tokenizer.model_max_length)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="max_length=")  # counted, and kept in the cell
+        return {
+            name: encode_words(split, tokenizer, max_length=limit, use_query=with_query) for name, split in data.items()
         }
-        | measured
-    )
 
 
-def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Any) -> dict[str, Any]:
-    """Measure faithfulness by every method, by the other sign of the gradient's reduction, and normalised.
+def measure(
+    cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset
+) -> tuple[FaithfulnessReport, dict[str, Any]]:
+    """Measure faithfulness by every method; by another operator, by the gradient's size, and normalised.
 
     Args:
         cell: What to measure, and how.
@@ -145,24 +152,26 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Any) -> dict[str, 
         rows: Encoded, of the split that is measured.
 
     Returns:
-        JSON-able results, and the report.
+        The report, and JSON-able results.
     """
-    how = {"operator": cell.operator, "convention": cell.convention, "progress": False}
+    how = {"convention": cell.convention, "progress": False}
     how["settings"] = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
-    report = trainer.evaluate_faithfulness(rows, methods=cell.methods, random_draws=cell.random_draws, **how)
-    absolute = trainer.evaluate_faithfulness(
-        rows, methods=["gradient"], reduction="abs_sum", random_draws=1, **how
-    )
-    values = per_example(report)
-    values["gradient, absolute"] = aopc_of(absolute, "gradient")
-    found = {"summary": report.summary(), "per_example": values, "maps": maps_of(report), "report": report}
-    count = min(cell.normalized_texts, len(rows))
-    if count:
-        first = trainer.evaluate_faithfulness(
-            rows.select(range(count)), methods=cell.methods, random_draws=1, normalize="beam", **how
-        )
-        found["normalized"] = normalized(first)
-    return found
+
+    def evaluated(rows: Dataset, methods: Sequence[str], **more: Any) -> FaithfulnessReport:
+        return trainer.evaluate_faithfulness(rows, methods=methods, **how | {"operator": cell.operator} | more)
+
+    report = evaluated(rows, cell.methods, random_draws=cell.random_draws)
+    absolute = evaluated(rows, ["gradient"], reduction="abs_sum", random_draws=1)
+    values = per_example(report) | {"gradient, absolute": aopc_of(absolute, "gradient")}
+    if cell.second_operator:
+        second = evaluated(rows, cell.methods, operator=cell.second_operator, random_draws=cell.random_draws)
+        values |= {f"{method}, {cell.second_operator}": aopc_of(second, method) for method in second.methods}
+    found = {"summary": report.summary(), "per_example": values, "maps": maps_of(report)}
+    if cell.normalized_texts:
+        first = rows.select(range(min(cell.normalized_texts, len(rows))))
+        found["normalized"] = normalized(evaluated(first, cell.methods, random_draws=1, normalize="beam"))
+    return report, found
+
 
 def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]:
     """Return tokenizer and model with the seed's initial weights, and what is to be recorded of them."""

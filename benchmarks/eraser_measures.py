@@ -69,7 +69,8 @@ def maps_of(report: FaithfulnessReport) -> dict[str, dict[str, float]]:
         found[method] = {"gini": float(gini(scores).mean()), "hoyer": float(hoyer(scores).mean())}
         if _marked_by_humans(report):
             agreement = report.plausibility(method)
-            found[method] |= {name: value for name, value in agreement.items() if isinstance(value, float)}
+            found[method] |= {"auprc": agreement["auprc"], "token_f1": agreement["token"].macro.f1}
+            found[method] |= {"iou_f1": agreement["iou"].macro.f1} if agreement["iou"] is not None else {}
     return found
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.eraser_tables import Cells, dataset_rows
-from sgt_hf.reporting.html import Picture, Report, Table, TextEntry, View, write_report
+from benchmarks.eraser_tables import Cells, dataset_tables
+from sgt_hf.reporting.html import Picture, Report, TextEntry, View, write_report
 from sgt_hf.reporting.plots import aopc_curve, gradient_distribution
 
 Arms = dict[str, Cells]
@@ -38,8 +38,9 @@ def eraser_report(datasets: dict[str, Arms], *, command: Sequence[str]) -> Repor
     """
     tables, figures, texts, missing = [], [], [], []
     for name, arms in datasets.items():
-        title, header, rows, notes = dataset_rows(arms)
-        tables.append(Table(title, header, rows, notes))
+        found = dataset_tables(arms)
+        title = found[0].title
+        tables += found
         figures += [_removal_picture(title, method, arms) for method in _methods(arms) if method != "random"]
         samples = _samples(arms)
         if samples is None:

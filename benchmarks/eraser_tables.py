@@ -1,7 +1,9 @@
-"""Cells of the ERASER benchmark → tables: means over seeds, paired differences with their bootstrap intervals."""
+"""Cells of the ERASER benchmark → tables: means over seeds, paired differences with their intervals, the paper's."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,61 +11,210 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import markdown_table
-from sgt_hf.metrics.significance import bootstrap_mean
+from benchmarks.eraser_arms import ARMS
+from sgt_hf.metrics.significance import (
+    Interval,
+    bootstrap_mean,
+    rank_biserial,
+    student_mean,
+    wilcoxon_signed_rank,
+)
+from sgt_hf.reporting.html import Table
 
 Cells = list[dict[str, Any]]
+Values = NDArray[np.float64]
+
+PAPER = json.loads((Path(__file__).parent / "paper_tables" / "eraser.json").read_text(encoding="utf-8"))
+KINDS = {"comprehensiveness": "comp ↑", "sufficiency": "suff ↓"}
+MAPS = {"auprc": "AUPRC", "token_f1": "token F1", "iou_f1": "IOU F1", "gini": "Gini", "hoyer": "Hoyer"}
 
 
 def dataset_table(arms: dict[str, Cells]) -> str:
-    """Lay out one data set's table.
+    """Lay out one data set's tables.
 
     Args:
-        arms: The finished cells of each arm, seeds in the same order; the first arm is the baseline.
+        arms: The finished cells of each arm, seeds in the same order; `plain` is the baseline.
 
     Returns:
-        Markdown: heading, table, and the line that says how it was measured.
+        Markdown: heading, tables, and the lines that say how it was measured.
     """
-    title, header, rows, notes = dataset_rows(arms)
-    return "\n\n".join([f"## {title}", markdown_table(header, rows), "\n".join(notes)])
+    first, *others = dataset_tables(arms)
+    parts = [f"## {first.title}", markdown_table(first.header, first.rows)]
+    for table in others:
+        parts += [f"{table.title}:", markdown_table(table.header, table.rows)]
+    return "\n\n".join([*parts, "\n".join(first.notes)])
 
 
-def dataset_rows(arms: dict[str, Cells]) -> tuple[str, list[str], list[list[str]], list[str]]:
-    """Return one data set's title, column names, rows, and the lines that say how they were measured.
+def dataset_tables(arms: dict[str, Cells]) -> list[Table]:
+    """Return one data set's tables: values, differences, their statistics, maps; and the paper's, where it has any.
 
     Args:
         arms: See `dataset_table`.
     """
-    baseline, *others = arms
-    first = arms[baseline][0]
-    header = ["", *arms, *(f"{arm} − {baseline} [95 %]" for arm in others)]
-    rows = [_row("accuracy", "", arms), _row("mean confidence", "", arms)]
-    for method in first["summary"]["methods"]:
-        rows += [_row(method, "comprehensiveness", arms), _row(method, "sufficiency", arms)]
-    settings, n, seeds = first["settings"], first["summary"]["n"], len(arms[baseline])
+    first = next(iter(arms.values()))[0]
+    settings, n, seeds = first["settings"], first["summary"]["n"], len(first_of(arms))
     title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} test texts, {seeds} seeds"
-    return title, header, rows, _notes(arms)
+    tables = [Table(title, *_values(arms), _notes(arms))]
+    if len(arms) > 1:
+        tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
+        tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus_of(arms)} against another arm", *_tests(arms)))
+    tables.append(Table("Gain over a random ranking, and the maps", *_maps(arms)))
+    paper = PAPER["aopc"].get(Path(settings["dataset"]).name)
+    if paper and {"plain", "guided"} <= set(arms):
+        tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
+    return tables
 
 
-def _row(name: str, kind: str, arms: dict[str, Cells]) -> list[str]:
-    values = {arm: np.stack([_per_example(cell, name, kind) for cell in cells]) for arm, cells in arms.items()}
-    baseline, *others = values
-    differences = []
-    for arm in others:
-        # paired by example; the seeds of an example are averaged first, so that examples are the units resampled
-        interval = bootstrap_mean((values[arm] - values[baseline]).mean(0))
-        star = "*" if interval.excludes_zero else " "
-        differences.append(f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{star}")
-    arrow = {"comprehensiveness": " comp ↑", "sufficiency": " suff ↓", "": ""}[kind]
-    return [name + arrow, *(_mean(value) for value in values.values()), *differences]
+def first_of(arms: dict[str, Cells]) -> Cells:
+    """Return the cells of the first arm."""
+    return next(iter(arms.values()))
 
 
-def _mean(values: NDArray[np.float64]) -> str:
+def focus_of(arms: dict[str, Cells]) -> str:
+    """Return the arm that is held against the others: guided, or the last."""
+    return "guided" if "guided" in arms else list(arms)[-1]
+
+
+def rows_of(arms: dict[str, Cells]) -> list[tuple[str, str]]:
+    """Return (name, kind) of every row that all cells have: accuracy, confidence, each method's AOPC."""
+    cells = [cell for group in arms.values() for cell in group]
+    names = [name for name in first_of(arms)[0]["per_example"] if name not in ("correct", "confidence")]
+    shared = [name for name in names if all(name in cell["per_example"] for cell in cells)]
+    return [("accuracy", ""), ("mean confidence", ""), *((name, kind) for name in shared for kind in KINDS)]
+
+
+def values_of(cells: Cells, name: str, kind: str) -> Values:
+    """Return a row's values by seed and text.
+
+    Args:
+        cells: Of one arm.
+        name: See `rows_of`.
+        kind: See `rows_of`.
+    """
+    return np.stack([_per_example(cell, name, kind) for cell in cells])
+
+
+def paired(arms: dict[str, Cells], one: str, other: str, name: str, kind: str) -> Values:
+    """Return one arm minus another by seed and text, of the seeds that both have.
+
+    Args:
+        arms: See `dataset_table`.
+        one: Arm.
+        other: Arm.
+        name: See `rows_of`.
+        kind: See `rows_of`.
+    """
+    by_seed = [{cell["settings"]["seed"]: cell for cell in arms[arm]} for arm in (one, other)]
+    seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
+    if not seeds:
+        raise ValueError(f"the arms {one} and {other} share no seed: run them with the same --seeds")
+    sides = [values_of([cells[seed] for seed in seeds], name, kind) for cells in by_seed]
+    return np.asarray(sides[0] - sides[1]).round(9)  # equal values differ by nothing at all
+
+
+def _values(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    groups = arms.values()
+    rows = [[_label(*row), *(_mean(values_of(cells, *row).mean(1)) for cells in groups)] for row in rows_of(arms)]
+    return ["", *arms], rows
+
+
+def _differences(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    focus = focus_of(arms)
+    others = [arm for arm in arms if arm != focus]
+    rows = []
+    for row in rows_of(arms):
+        differences = [paired(arms, focus, other, *row) for other in others]
+        # by example, the seeds averaged first, so that examples are the units resampled; then by seed
+        rows.append([_label(*row), *(f"{_bracketed(d.mean(0))} {_bracketed_seeds(d.mean(1))}" for d in differences)])
+    return ["", *(f"− {arm} [texts] {{seeds}}" for arm in others)], rows
+
+
+def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    focus = focus_of(arms)
+    others = [arm for arm in arms if arm != focus]
+    rows = []
+    for row in rows_of(arms):
+        texts = [paired(arms, focus, other, *row).mean(0) for other in others]
+        zero = np.zeros_like(texts[0])
+        tests = [(wilcoxon_signed_rank(d, zero).p_value, rank_biserial(d, zero)) for d in texts]
+        rows.append([_label(*row), *(f"{_p(p)}, {r:+.2f}" for p, r in tests)])
+    return ["", *others], rows
+
+
+def _maps(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    cells, rows = [cell for group in arms.values() for cell in group], []
+    for method in first_of(arms)[0]["summary"]["methods"]:
+        wanted: list[tuple[str, Callable[[dict[str, Any]], float]]] = []
+        if method == "random":
+            continue
+        for kind, arrow in KINDS.items():
+            gain = f"{kind}_minus_random"
+            wanted.append((f"{arrow} − random", lambda cell, m=method, g=gain: cell["summary"]["methods"][m][g]))
+        for kind, arrow in KINDS.items():
+            if all("normalized" in cell for cell in cells):
+                wanted.append((f"{arrow}, NAOPC", lambda cell, m=method, k=kind: _known(cell["normalized"][m][k])))
+        for key, name in MAPS.items():
+            if all(key in cell.get("maps", {}).get(method, {}) for cell in cells):
+                wanted.append((name, lambda cell, m=method, k=key: cell["maps"][m][k]))
+        for name, of in wanted:
+            rows.append([f"{method} {name}", *(_mean(np.array([of(cell) for cell in g])) for g in arms.values())])
+    return ["", *arms], rows
+
+
+def _beside_the_paper(arms: dict[str, Cells], paper: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    accuracy = PAPER["accuracy"][Path(first_of(arms)[0]["settings"]["dataset"]).name]
+    wanted = [("accuracy", "", [accuracy["plain"], accuracy["guided"]])]
+    wanted += [(method, kind, paper[method][kind]) for method in paper for kind in KINDS]
+    rows = []
+    for name, kind, published in wanted:
+        if name == "accuracy" or all(name in cell["per_example"] for cell in arms["plain"] + arms["guided"]):
+            ours = [float(values_of(arms[arm], name, kind).mean()) for arm in ("plain", "guided")]
+            rows.append([_label(name, kind), _change(ours), _change(published)])
+    return ["", "here", "paper"], rows
+
+
+def _change(pair: list[float]) -> str:
+    """A pair with the relative change, where the first is large enough for it to mean something."""
+    before, after = pair
+    relative = f" ({100 * (after / before - 1):+.0f} %)" if before > 0.05 else ""
+    return f"{before:.3f} → {after:.3f}{relative}"
+
+
+def _bracketed(values: Values) -> str:
+    interval = bootstrap_mean(values)
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{_star(interval)}"
+
+
+def _bracketed_seeds(values: Values) -> str:
+    """The interval over seeds; of fewer than three there is none worth the name."""
+    if len(values) < 3:
+        return "{–}"
+    interval = student_mean(values)
+    return f"{{{interval.low:+.3f}, {interval.high:+.3f}}}{_star(interval)}"
+
+
+def _star(interval: Interval) -> str:
+    return "*" if interval.excludes_zero else ""
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
+
+
+def _label(name: str, kind: str) -> str:
+    return f"{name} {KINDS[kind]}" if kind else name
+
+
+def _mean(seeds: Values) -> str:
     """Mean, and the seeds' standard deviation where there are several."""
-    seeds = values.mean(1)
     return f"{seeds.mean():.3f}" + (f" ± {seeds.std(ddof=1):.3f}" if len(seeds) > 1 else "")
 
 
-def _per_example(cell: dict[str, Any], name: str, kind: str) -> NDArray[np.float64]:
+def _known(values: list[float | None]) -> float:
+    return float(np.mean([value for value in values if value is not None]))
+
+
+def _per_example(cell: dict[str, Any], name: str, kind: str) -> Values:
     per_example = cell["per_example"]
     if kind:
         return np.array(per_example[name][kind])
@@ -77,21 +228,24 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
     lines = [
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
-        "± is over seeds; [ ] is the paired bootstrap over examples, * where it excludes 0.",
+        "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
+        "seeds; * where it excludes 0. p and r are over texts, seeds averaged.",
     ]
-    for arm, group in arms.items():
-        knobs = ", ".join(f"{name[4:]} {value}" for name, value in group[0]["settings"]["knobs"].items())
-        knobs += "; other knobs at their defaults" if arm == "guided" else ""
-        epochs = ", ".join(f"{cell['epoch']}" for cell in group)
-        select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
-        train = np.mean([cell["seconds"]["train"] for cell in group])
-        evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
-        lines.append(
-            f"{arm}: {knobs}; epoch picked by validation {select}: {epochs}; "
-            f"{train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
-        )
+    lines += [_arm_note(arm, group) for arm, group in arms.items()]
     if any(cell["summary"]["provenance"]["trained_masking"] == provenance["operator"] for cell in cells):
         lines.append(
             f"An arm was trained with the operator of the evaluation ({provenance['operator']}), which flatters it."
         )
     return lines
+
+
+def _arm_note(arm: str, group: Cells) -> str:
+    knobs = ", ".join(f"{name[4:]} {value}" for name, value in group[0]["settings"]["knobs"].items())
+    epochs = ", ".join(f"{cell['epoch']}" for cell in group)
+    select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
+    train = np.mean([cell["seconds"]["train"] for cell in group])
+    evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
+    return (
+        f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {len(group)} seeds, epoch picked by validation "
+        f"{select}: {epochs}; {train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
+    )

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import cost, eraser_tables, images_tables, time_series_figures, time_series_real, time_series_speed
 from benchmarks.common import write_atomically
+from benchmarks.eraser_arms import ARMS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -72,7 +73,8 @@ def costs(cells: list[Cell]) -> dict[str, str]:
 def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Sort the cells of the ERASER benchmark by data set and model, arm, seed; plain is the first arm."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for cell in sorted(cells, key=lambda c: (c["settings"]["arm"] != "plain", c["settings"]["seed"])):
+    order = list(ARMS)
+    for cell in sorted(cells, key=lambda c: (order.index(c["settings"]["arm"]), c["settings"]["seed"])):
         settings = cell["settings"]
         key = f"{Path(settings['dataset']).name}-{Path(settings['model']).name}"
         groups.setdefault(key, {}).setdefault(settings["arm"], []).append(cell)

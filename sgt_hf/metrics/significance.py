@@ -65,6 +65,33 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: in
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
+def student_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Student's t interval of a mean: of a few paired runs, where a bootstrap is too narrow.
+
+    Args:
+        values: (N ≥ 2,) finite, one per run: a difference for a paired comparison.
+        confidence: In (0, 1).
+
+    Raises:
+        ValueError: There are fewer than two values, or one is not finite.
+
+    References:
+        `scipy.stats.ttest_1samp`.
+
+    Example:
+        >>> student_mean([1.0, 2.0, 3.0])  # 2 ± 4.303 · 1 / √3
+        Interval(mean=2.0, low=-0.484..., high=4.484...)
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) < 2 or not np.isfinite(sample).all():
+        raise ValueError(f"expected (N ≥ 2,) finite values, got shape {sample.shape}")
+    mean = float(sample.mean())
+    if np.ptp(sample) == 0:
+        return Interval(mean, mean, mean)
+    interval = stats.ttest_1samp(sample, 0.0).confidence_interval(confidence)
+    return Interval(mean, float(interval.low), float(interval.high))
+
+
 def wilcoxon_signed_rank(a: ArrayLike, b: ArrayLike) -> Wilcoxon:
     """Two-sided Wilcoxon signed-rank test of paired values, pairs without a difference left out.
 

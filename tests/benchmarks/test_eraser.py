@@ -8,8 +8,11 @@ import pytest
 
 from benchmarks import eraser
 from benchmarks.common import markdown_table
-from benchmarks.eraser_tables import dataset_table
+from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
+from benchmarks.eraser_tables import dataset_table, paired
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
+from sgt_hf import SaliencyGuidedArguments
+from sgt_hf.training_args import PRESETS
 
 FAST = [
     *("--seeds", "0", "--epochs", "1", "--limit", "24", "--ig_steps", "2", "--smooth_grad_samples", "2"),
@@ -40,7 +43,7 @@ def test_the_arms_are_paired_and_everything_is_recorded(finished):
     for name in set(plain["settings"]) - {"arm", "knobs"}:
         assert plain["settings"][name] == guided["settings"][name], name
     assert plain["settings"]["knobs"] == {"sgt_kl_weight": 0.0}
-    assert guided["settings"]["knobs"]["sgt_mask_fraction"] == 0.5
+    assert guided["settings"]["knobs"] == PRESETS["text"]
     # same initial weights in the same order of data: the task loss of the first epoch differs by the guidance alone
     assert plain["log_history"][0]["loss"] == pytest.approx(guided["log_history"][0]["sgt_ce"], abs=0.01)
     assert len(guided["per_example"]["correct"]) == 24
@@ -69,13 +72,14 @@ def test_another_knob_is_another_cell(finished):
     result = run(output, "--arms", "guided", "--sgt_mask_fraction", "0.6", "--methods", "gradient")
     assert result.returncode == 0, result.stderr
     fractions = [c["settings"]["knobs"].get("sgt_mask_fraction") for c in cells(output).values()]
-    assert sorted(f for f in fractions if f) == [0.5, 0.6]
+    assert sorted(f for f in fractions if f) == [0.6, 1.0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arms", "magic"], r"unknown arms \['magic'\]: use \['plain', 'guided'\]"),
+        (["--arms", "magic"], r"unknown arms \['magic'\]: use \['plain', 'guided', 'paper', 'random_mask', "),
+        (["--split", "train"], "unknown split 'train': use test or validation"),
         (["--sgt_mask_fraction", "2"], r"sgt_mask_fraction must be in \[0, 1\], got 2.0"),
         (["--select", "luck"], "unknown selection 'luck': use one of"),
         (["--dataset", "imdb", "--data_dir", "/nowhere"], "/nowhere"),
@@ -88,39 +92,88 @@ def test_bad_arguments_are_refused_before_anything_is_trained(tmp_path, monkeypa
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_the_table_on_paper():
-    def cell(arm, seed, gradient):
-        number = {"comprehensiveness": gradient, "sufficiency": gradient}
-        provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": [0.5], "reduction": "auto"}
-        return {
-            "settings": {
-                "dataset": "toy",
-                "model": "bilstm",
-                "arm": arm,
-                "select": "loss",
-                "seed": seed,
-                "knobs": {"sgt_kl_weight": 0.0},
-            },
-            "summary": {
-                "n": 2,
-                "methods": {"gradient": {}},
-                "provenance": provenance | {"random_draws": 3, "trained_masking": None},
-            },
-            "per_example": {"correct": [1, 0], "confidence": [0.5, 0.7], "gradient": number},
-            "seconds": {"train": 1.0, "evaluation": 1.0},
-            "epoch": 1,
-        }
+def made_cell(arm, seed, gradient, correct=(1, 0)):
+    number = {"comprehensiveness": gradient, "sufficiency": [value / 2 for value in gradient]}
+    provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": [0.5], "reduction": "auto"}
+    settings = {"dataset": "movies", "model": "bilstm", "arm": arm, "select": "loss", "seed": seed}
+    gains = {"comprehensiveness_minus_random": gradient[0], "sufficiency_minus_random": -0.2}
+    return {
+        "settings": settings | {"knobs": {"sgt_kl_weight": 0.0}},
+        "summary": {
+            "n": 2,
+            "methods": {"gradient": gains, "random": {}},
+            "provenance": provenance | {"random_draws": 3, "trained_masking": None},
+        },
+        "per_example": {"correct": list(correct), "confidence": [0.5, 0.7], "gradient": number},
+        "maps": {"gradient": {"gini": 0.6, "hoyer": 0.5}},
+        "normalized": {"gradient": {"comprehensiveness": [0.25, None], "sufficiency": [0.5, 1.0]}},
+        "seconds": {"train": 1.0, "evaluation": 1.0},
+        "epoch": 1,
+    }
 
+
+def row_of(text, start):
+    return next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+
+
+def test_the_tables_on_paper():
+    """Differences by seed 0.1, 0.1, 0.4 of both texts: mean 0.2, Student's interval ± 4.303 · 0.1732 / √3 = 0.430."""
     arms = {
-        "plain": [cell("plain", 0, [0.1, 0.1]), cell("plain", 1, [0.3, 0.3])],
-        "guided": [cell("guided", 0, [0.2, 0.2]), cell("guided", 1, [0.4, 0.4])],
+        "plain": [made_cell("plain", seed, [0.1, 0.1]) for seed in range(3)],
+        "guided": [made_cell("guided", seed, [value] * 2) for seed, value in enumerate((0.2, 0.2, 0.5))],
+        "random_mask": [made_cell("random_mask", seed, [0.3, 0.3], (1, 1)) for seed in range(3)],
     }
     text = dataset_table(arms)
-    assert "## toy, bilstm: 2 test texts, 2 seeds" in text
-    row = next(line for line in text.splitlines() if "gradient comp" in line)
-    assert "0.200 ± 0.141" in row
-    assert "0.300 ± 0.141" in row
-    assert "+0.100 [+0.100, +0.100]*" in row
+    assert "## movies, bilstm: 2 test texts, 3 seeds" in text
+    assert row_of(text, "gradient comp ↑ ").split("|")[2:4] == [" 0.100 ± 0.000 ", " 0.300 ± 0.173 "]
+    assert "+0.200 [+0.200, +0.200]* {-0.230, +0.630}" in text
+    assert "gradient comp ↑ | +0.200" in text.replace("  ", "")
+    statistics = text[text.index("Wilcoxon") :]
+    assert row_of(statistics, "gradient comp ↑").split("|")[2:4] == [" p 0.500, +1.00 ", " p 1.000, +0.00 "]
+    assert row_of(text, "gradient comp ↑, NAOPC").split("|")[2].strip() == "0.250 ± 0.000"
+    assert row_of(text, "gradient comp ↑ − random").split("|")[3].strip() == "0.300 ± 0.173"
+    beside = text[text.index("Beside the paper") :]
+    assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
+    assert "random_mask: guided with words masked at random; " in text
+
+
+def test_pairs_are_by_seed_whatever_is_missing():
+    """Of guided's seeds 0 to 2 plain has 1 and 2, in another order."""
+    arms = {
+        "plain": [made_cell("plain", seed, [0.1 * seed] * 2) for seed in (2, 1)],
+        "guided": [made_cell("guided", seed, [0.1 * seed + 0.05] * 2) for seed in range(3)],
+    }
+    difference = paired(arms, "guided", "plain", "gradient", "comprehensiveness")
+    assert difference.tolist() == [pytest.approx([0.05, 0.05])] * 2
+    with pytest.raises(ValueError, match="the arms guided and plain share no seed"):
+        paired(arms | {"plain": [made_cell("plain", 7, [0.0, 0.0])]}, "guided", "plain", "gradient", "sufficiency")
+
+
+def test_the_arms_differ_from_guided_in_one_knob():
+    guided = SaliencyGuidedArguments(sgt_mask_fraction=0.9, sgt_masking="delete")
+    knobs = {arm: knobs_of_arm(arm, guided, 0.6) for arm in ARMS}
+    assert knobs["plain"] == knobs["plain_equal_compute"] == {"sgt_kl_weight": 0.0}
+    assert knobs["guided"] == {"sgt_mask_fraction": 0.9, "sgt_masking": "delete"}
+    assert knobs["paper"] == {"sgt_mask_fraction": 0.6}
+    assert knobs["random_mask"] == knobs["guided"] | {"sgt_drops": "random"}
+    assert knobs["reversed_mask"] == knobs["guided"] | {"sgt_drops": "highest"}
+    assert knobs["rdrop"] == knobs["guided"] | {"sgt_mask_fraction": 0.0}
+    assert [epochs_of_arm(arm, 6) for arm in ("guided", "plain_equal_compute")] == [6, 14]
+
+
+@pytest.mark.slow
+def test_every_arm_and_measure_in_one_run(tmp_path):
+    result = run(tmp_path, "--arms", *ARMS, "--split", "validation", "--texts", "10", "--normalized_texts", "2")
+    assert result.returncode == 0, result.stderr
+    found = {cell["settings"]["arm"]: cell for cell in cells(tmp_path).values()}
+    assert set(found) == set(ARMS)
+    for cell in found.values():
+        assert len(cell["per_example"]["correct"]) == 10
+        assert len(cell["per_example"]["gradient, absolute"]["sufficiency"]) == 10
+        assert len(cell["normalized"]["integrated_gradients"]["comprehensiveness"]) == 2
+        assert 0 <= cell["maps"]["smooth_grad"]["auprc"] <= 1
+    assert len(found["plain_equal_compute"]["validation"]["loss"]) == 2  # of 1 epoch, 7/3 rounded
+    assert "guided minus another arm" in result.stdout
 
 
 def test_documents_carry_what_the_results_say():
