@@ -17,6 +17,13 @@ from sgt_hf import SaliencyGuidedArguments
 
 PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
 
+PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}  # the knobs of training without guidance
+# Arm → what it changes in the guided one: is it the ranking that helps?
+CONTROLS: dict[str, dict[str, Any]] = {
+    "random_mask": {"sgt_drops": "random"},
+    "reversed_mask": {"sgt_drops": "highest"},
+}
+
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a number."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.common import set_knobs
+from benchmarks.common import CONTROLS, PLAIN, set_knobs
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.training_args import PRESETS
 
-PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}
 # Arm → what it is, for the notes below a table. Those after `paper` are controls.
 ARMS = {
     "plain": "cross-entropy alone",
@@ -35,11 +34,7 @@ def knobs_of_arm(arm: str, guided: SaliencyGuidedArguments, mask_fraction: float
         return PLAIN
     if arm == "paper":
         return set_knobs(paper_knobs(mask_fraction))
-    changes: dict[str, dict[str, Any]] = {
-        "random_mask": {"sgt_drops": "random"},
-        "reversed_mask": {"sgt_drops": "highest"},
-        "rdrop": {"sgt_mask_fraction": 0.0, "sgt_vary_fraction": False},
-    }
+    changes = CONTROLS | {"rdrop": {"sgt_mask_fraction": 0.0, "sgt_vary_fraction": False}}
     return set_knobs(replace(guided, **changes.get(arm, {})))
 
 

@@ -29,16 +29,17 @@ KINDS = {"comprehensiveness": "comp ↑", "sufficiency": "suff ↓"}
 MAPS = {"auprc": "AUPRC", "token_f1": "token F1", "iou_f1": "IOU F1", "gini": "Gini", "hoyer": "Hoyer"}
 
 
-def dataset_table(arms: dict[str, Cells]) -> str:
+def dataset_table(arms: dict[str, Cells], *, count: int | None = None) -> str:
     """Lay out one data set's tables.
 
     Args:
         arms: The finished cells of each arm, seeds in the same order; `plain` is the baseline.
+        count: How many of the tables; None for all.
 
     Returns:
         Markdown: heading, tables, and the lines that say how it was measured.
     """
-    first, *others = dataset_tables(arms)
+    first, *others = dataset_tables(arms)[:count]
     parts = [f"## {first.title}", markdown_table(first.header, first.rows)]
     for table in others:
         parts += [f"{table.title}:", markdown_table(table.header, table.rows)]

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import cell_path, run_cell, set_knobs, write_atomically
+from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs, write_atomically
 from benchmarks.images_cell import ARMS, Cell, Images, Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
@@ -207,12 +207,7 @@ def load(args: ImagesArguments) -> Images:
 def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images, arm: str, seed: int) -> Cell:
     """Fill in what the arguments leave to the recipe; the arms differ in the knobs, and in where they start."""
     recipe = RECIPES[args.dataset]
-    own: dict[str, dict[str, Any]] = {
-        "plain": {"sgt_kl_weight": 0.0},
-        "guided_abs": {"sgt_reduction": "abs_sum"},
-        "random_mask": {"sgt_ranking": "separate"},  # whose scores the control's adapter makes
-        "reversed_mask": {"sgt_ranking": "separate"},
-    }
+    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}}
     fine_tuned = arm == "fine_tuned"
     epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs
     return Cell(
@@ -232,7 +227,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         train_images=len(data.train),
         test_images=len(data.test),
         gradient_images=min(args.gradient_images, len(data.test)),
-        knobs=own["plain"] if arm == "plain" else set_knobs(replace(knobs, **own.get(arm, {}))),
+        knobs=PLAIN if arm == "plain" else set_knobs(replace(knobs, **own.get(arm, {}))),
         start=asdict(cell_of(args, knobs, data, "plain", seed)) if fine_tuned else None,
     )
 

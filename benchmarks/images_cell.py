@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from benchmarks.common import cell_path
+from benchmarks.common import PLAIN, cell_path
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.attribution import AttributionSettings
@@ -121,25 +121,6 @@ class Images:
         return (255 * pixels).round().clamp(0, 255).to(torch.uint8).squeeze(-1).tolist()
 
 
-class RandomRanking(ImageAdapter):
-    """A control: pixels ranked by chance, drawn from torch's global generator."""
-
-    def scores(self, model: nn.Module, batch: dict[str, Tensor], labels: Tensor | None, **_: Any) -> Tensor:
-        """See `Adapter.scores`."""
-        return torch.rand(self.eligible(batch).shape, device=batch[self.main_input].device)
-
-
-class ReversedRanking(ImageAdapter):
-    """A control: the pixels of the highest gradient are masked in place of the lowest."""
-
-    def scores(self, model: nn.Module, batch: dict[str, Tensor], labels: Tensor | None, **ranking: Any) -> Tensor:
-        """See `Adapter.scores`."""
-        return -super().scores(model, batch, labels, **ranking)
-
-
-ADAPTERS = {"random_mask": RandomRanking, "reversed_mask": ReversedRanking}
-
-
 def build_model(cell: Cell, data: Images) -> PreTrainedModel:
     """Return the network of a cell with its seed's initial weights.
 
@@ -204,12 +185,11 @@ def train(cell: Cell, model: PreTrainedModel, data: Images) -> dict[str, Any]:
             dataloader_pin_memory=torch.cuda.is_available(),
             **cell.knobs,
         )
-        adapter = ADAPTERS.get(cell.arm, ImageAdapter)(black=data.black)
         trainer = SaliencyGuidedTrainer(
             model=model.to(memory_format=torch.channels_last),
             args=args,
             train_dataset=data.train,
-            adapter=adapter,
+            adapter=ImageAdapter(black=data.black),
         )
         trainer.remove_callback(PrinterCallback)
         if cell.scheduler == "steps":  # a tenth of the learning rate from half of the steps on, a hundredth from 3/4
@@ -297,7 +277,7 @@ def run_roar(
     """
     model, _ = trained_model(cell, data, weights_dir)
     adapter = ImageAdapter(black=data.black)
-    again = replace(cell, arm="plain", epochs=epochs, knobs={"sgt_kl_weight": 0.0}, start=None)
+    again = replace(cell, arm="plain", epochs=epochs, knobs=PLAIN, start=None)
 
     def retrain(images: PixelTensors) -> nn.Module:
         fresh = build_model(again, data)

@@ -15,7 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, eraser_tables, images_tables, time_series_figures, time_series_real, time_series_speed
+from benchmarks import (
+    cost,
+    eraser_search,
+    eraser_tables,
+    images_tables,
+    time_series_figures,
+    time_series_real,
+    time_series_speed,
+)
 from benchmarks.common import write_atomically
 from benchmarks.eraser_arms import ARMS
 
@@ -23,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 Cell = dict[str, Any]
+SHORT = "/short"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -54,15 +63,17 @@ def tables(name: str) -> str:
     folder, _, wanted = name.partition("/")
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
     made = MAKERS.get(folder, eraser)(cells)
-    chosen = [text for key, text in made.items() if not wanted or key == wanted]
+    chosen = [text for key, text in made.items() if key == wanted or not (wanted or key.endswith(SHORT))]
     if not chosen:
         raise ValueError(f"benchmarks/results has nothing for {name!r}; it has {sorted(made)}")
     return "\n\n".join(chosen)
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:
-    """Return a table for each data set and model."""
-    return {key: eraser_tables.dataset_table(arms) for key, arms in grouped(cells).items()}
+    """Return the tables of each data set and model, and under `key/short` the first two of them alone."""
+    groups = grouped(cells)
+    whole = {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
+    return whole | {key + SHORT: eraser_tables.dataset_table(arms, count=2) for key, arms in groups.items()}
 
 
 def costs(cells: list[Cell]) -> dict[str, str]:
@@ -84,6 +95,7 @@ def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, A
 # folder of results → its cells to a table for each key; a folder not named holds cells of the ERASER benchmark
 MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "cost": costs,
+    "eraser_search": eraser_search.tables,
     "images": images_tables.tables,
     "time_series": time_series_figures.tables,
     "time_series_long": time_series_figures.tables,

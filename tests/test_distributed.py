@@ -17,6 +17,7 @@ CASES = {
     "sep": {"sgt_masking": "sep"},
     "mask": {"sgt_masking": "mask"},
     "save_memory": {"sgt_save_memory": True, "gradient_accumulation_steps": 2},
+    "highest": {"sgt_drops": "highest", "sgt_detach_target": True},
     "plain": {"sgt_kl_weight": 0.0},
 }
 SCRIPT = """
