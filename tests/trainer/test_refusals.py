@@ -76,7 +76,7 @@ with pytest.raises(ValueError, match="2 processes of which TrainingArguments see
 AcceleratorState._reset_state(reset_partial_state=True)
 with pytest.raises(ValueError, match="FSDP by accelerate on cpu .*plain DDP here.*: load the model sharded"):
     built(sys.argv[1], fsdp=True)
-print("refused")
+print("refused\\n", end="", flush=True)  # one write, so that the processes' lines stay apart
 """
 
 
