@@ -18,6 +18,7 @@ import yaml
 TOKEN = "hf_" + "LoopbackSecretOfTheTests" + "0123456789"
 USER = "somebody"
 LFS = (".safetensors", ".bin", ".pt", ".pth")
+PATIENCE = 60  # seconds that a request is held for at most
 CUT = -1  # in place of a status: the connection ends in the middle of the request
 
 
@@ -63,6 +64,20 @@ class Fault:
 
 
 @dataclass
+class Hold:
+    """Keeps the first request whose `METHOD path` matches until it is released."""
+
+    pattern: str
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def meet(self, request: str) -> None:
+        if not self.reached.is_set() and re.search(self.pattern, request):
+            self.reached.set()
+            self.released.wait(PATIENCE)
+
+
+@dataclass
 class Hub:
     address: str = ""
     part_size: int | None = None  # upload LFS files in parts of so many bytes
@@ -71,9 +86,14 @@ class Hub:
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
 
     def break_down(self, pattern: str, status: int, times: int = 10**6) -> None:
         self.faults.append(Fault(pattern, status, times))
+
+    def hold(self, pattern: str) -> Hold:
+        self.holds.append(Hold(pattern))
+        return self.holds[-1]
 
     def fault(self, request: str) -> int | None:
         for fault in self.faults:
@@ -151,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.body = self.read_body()
+        for hold in self.hub.holds:
+            hold.meet(f"{self.command} {self.path}")
         with self.lock:
             if status is not None:
                 self.answer(status, {"error": "the tests broke this"})

@@ -6,12 +6,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 # `Trainer` and `hf upload` leave what begins so out of a push, and so does ours.
 _STAGING_PREFIX = "_saving-"
+# Weights and optimizer states: large, and replaced or removed as a whole, never written on.
+_WRITTEN_ONCE = (".safetensors", ".bin", ".pt", ".pth", ".distcp")
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors|model\.safetensors(\.index\.json)?")
 
 
@@ -41,6 +44,34 @@ def copy_atomically(
         for file in Path(source).iterdir():
             if file.is_file() and not leave_out.match(file.name):
                 shutil.copy(file, staging / file.name)
+
+
+def link_or_copy(source: str | os.PathLike[str], target: str | os.PathLike[str], *, leave_out: Iterable[str]) -> None:
+    """Keep what a folder holds now in another one, whatever becomes of the first; large files take no second room.
+
+    Args:
+        source: Folder, with those below it.
+        target: Folder, on the same file system where large files are to be hard links.
+        leave_out: Patterns, as of `fnmatch`, of what is not kept; they match names in `source` itself.
+    """
+    for entry in Path(source).iterdir():
+        if any(fnmatch(entry.name, pattern) for pattern in leave_out):
+            continue
+        for file in [entry, *entry.rglob("*")]:
+            if file.is_file():
+                kept = Path(target) / file.relative_to(source)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(file.resolve(), kept)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    if source.suffix in _WRITTEN_ONCE:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # a file system without hard links, or another one
+    shutil.copy(source, target)
 
 
 @contextmanager

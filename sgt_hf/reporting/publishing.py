@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils.hub import PushInProgress
 
-from .atomic import copy_atomically, filled_folder
+from .atomic import copy_atomically, filled_folder, link_or_copy
 from .model_card import without_secrets
 from .recipe import CONFIG_KEY, RECIPE_FILE, Recipe
 from .remembering import RememberingTrainer
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # What `Trainer` leaves out of a push, and its pickled arguments: other programs write those, with the token in them.
 NOT_PUSHED = ("_*", f"{PREFIX_CHECKPOINT_DIR}-*", TRAINING_ARGS_NAME)
+_PUSHING_PREFIX = "_pushing-"  # so it is not pushed itself
 # What a checkpoint holds for resuming, beside the model.
 _TRAINING_STATE = re.compile(r"optimizer|scheduler|scaler|rng_state|trainer_state|training_args|README|_")
 
@@ -52,6 +54,7 @@ class PublishingTrainer(RememberingTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; afterwards the model's config carries the recipe to `model.push_to_hub`."""
+        self._finish_current_push()  # this training may write on a checkpoint that an earlier one still pushes
         try:
             return super().train(*args, **kwargs)
         finally:
@@ -106,28 +109,25 @@ class PublishingTrainer(RememberingTrainer):
             self.init_hf_repo(token=token, private=private)
         kwargs["tags"] = _with_tags(kwargs.get("tags"), getattr(self.model, "model_tags", None))
         self.create_model_card(**kwargs)
-        self._finish_current_push()
+        if blocking:  # one in the background comes after the others anyway
+            self._finish_current_push()
         return self._upload(self._folder, commit_message, token=token, revision=revision, blocking=blocking)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Push what a checkpoint was saved with, in the background."""
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
-        under_way = self.push_in_progress
-        if under_way is None or under_way.is_done():
-            under_way = PushInProgress()  # with an empty list of jobs
-        elif not self.args.hub_always_push:
+        under_way = self.push_in_progress is not None and not self.push_in_progress.is_done()
+        if under_way and not self.args.hub_always_push:
             return
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         copy_atomically(checkpoint_folder, self._folder, leave_out=_TRAINING_STATE)
         message = f"Training in progress, step {self.state.global_step}"
-        jobs = [self._upload(self._folder, message, blocking=False)]
+        self._upload(self._folder, message, blocking=False)
         if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             last = self.args.hub_strategy == HubStrategy.CHECKPOINT
             place = "last-checkpoint" if last else Path(checkpoint_folder).name
-            jobs.append(self._upload(checkpoint_folder, f"{message}, checkpoint", blocking=False, place=place))
-        under_way.jobs.extend(jobs)
-        self.push_in_progress = under_way
+            self._upload(checkpoint_folder, f"{message}, checkpoint", blocking=False, place=place)
 
     def _upload(
         self,
@@ -142,21 +142,36 @@ class PublishingTrainer(RememberingTrainer):
         repo, token = str(self.hub_model_id), token or self.args.hub_token
         settings: dict[str, Any] = {
             "repo_id": repo,
-            "folder_path": folder,
             "path_in_repo": place,
             "commit_message": message,
             "token": token,
             "revision": revision or self.args.hub_revision,
+            "ignore_patterns": list(NOT_PUSHED),
         }
 
-        def push() -> Any:
+        def push(source: str) -> Any:
             with self._failing_clearly(repo, f"pushing {folder!r} to {repo!r}", token):
-                return self._api.upload_folder(**settings, ignore_patterns=list(NOT_PUSHED))
+                return self._api.upload_folder(folder_path=source, **settings)
 
-        if blocking:
-            return push()
-        future = self._api.run_as_future(push)
-        future.add_done_callback(_warn_of_failure)
+        return push(folder) if blocking else self._in_background(folder, push)
+
+    def _in_background(self, folder: str, push: Callable[[str], Any]) -> Future[Any]:
+        """Push what a folder holds now, after the pushes before it, whatever training does to the folder meanwhile."""
+        room = tempfile.TemporaryDirectory(prefix=_PUSHING_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
+        link_or_copy(folder, room.name, leave_out=(*NOT_PUSHED, ".git"))
+
+        def pushing() -> Any:
+            with room:
+                try:
+                    return push(room.name)
+                except PushError as error:  # nobody may ever ask for the result
+                    logger.warning("%s", error)
+                    raise
+
+        future = self._api.run_as_future(pushing)
+        if self.push_in_progress is None or self.push_in_progress.is_done():
+            self.push_in_progress = PushInProgress()  # with an empty list of jobs
+        self.push_in_progress.jobs.append(future)
         return future
 
     @contextmanager
@@ -230,8 +245,3 @@ def _reason(error: BaseException) -> str:
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     return "; caused by ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
-
-
-def _warn_of_failure(future: Future[Any]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        logger.warning("%s", error)

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from sgt_hf.reporting.atomic import copy_atomically, filled_folder, write_atomically
+from sgt_hf.reporting.atomic import copy_atomically, filled_folder, link_or_copy, write_atomically
 
 
 def test_a_file_is_replaced_whole_and_has_the_rights_of_others(tmp_path):
@@ -52,3 +52,22 @@ def test_copying_leaves_out_what_it_is_told(tmp_path):
     (tmp_path / "from" / "folder").mkdir()
     copy_atomically(tmp_path / "from", tmp_path / "to", leave_out=re.compile("optimizer|_"))
     assert os.listdir(tmp_path / "to") == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_kept_does_not_change_with_its_source(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    source, kept = tmp_path / "source", tmp_path / "kept"
+    for name in ("model.safetensors", "runs/events", "checkpoint-1/model.safetensors", "_x"):
+        write_atomically(source / name, "old")
+    link_or_copy(source, kept, leave_out=("_*", "checkpoint-*"))
+    assert os.path.samefile(source / "model.safetensors", kept / "model.safetensors") is links
+    write_atomically(source / "model.safetensors", "new")
+    with (source / "runs" / "events").open("a") as events:
+        events.write(" and new")
+    found = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
+    assert found == {"model.safetensors": "old", "runs/events": "old"}

@@ -22,7 +22,7 @@ from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, SaliencyGuided
 from sgt_hf.reporting import PushError, load_recipe, model_card
 from sgt_hf.reporting.model_card import CardFacts
 from sgt_hf.reporting.recipe import CONFIG_KEY, RECIPE_FILE
-from tests.hub_server import CUT, TOKEN, USER, serve_hub
+from tests.hub_server import CUT, PATIENCE, TOKEN, USER, serve_hub
 from tests.tiny import make_model, make_rows, make_tokenizer
 
 # huggingface_hub's upload hands its HTTP client a file under the old name; PEFT reads a name that transformers renamed.
@@ -32,6 +32,7 @@ pytestmark = [
 ]
 
 REPO = f"{USER}/tiny"
+LFS_BATCH = r"^POST /.*/objects/batch"  # the client has hashed the file, and has not read it for the upload
 LFS_UPLOAD = r"^PUT /objects/"
 COMMIT = r"^POST /api/models/.*/commit/"
 
@@ -175,6 +176,65 @@ def test_pushes_while_training(hub, tmp_path, strategy, wanted):
     assert not [name for name in files if name.endswith("training_args.bin")]
     assert {"model.safetensors", "config.json", RECIPE_FILE, "tokenizer.json", "README.md"} <= files.keys()
     assert_whole(tmp_path, trainer.model)
+
+
+class SlowHub(TrainerCallback):
+    """Keeps the first save's upload half done until the second save is over; notes the weights of each."""
+
+    def __init__(self, hub):
+        self.hold, self.saved = hub.hold(LFS_BATCH), {}
+
+    def on_save(self, args, state, control, **kwargs):
+        step = state.global_step
+        self.saved[step] = (Path(args.output_dir) / f"checkpoint-{step}" / "model.safetensors").read_bytes()
+        if step == 1:
+            assert self.hold.reached.wait(PATIENCE)
+        else:
+            self.hold.released.set()
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
+@pytest.mark.parametrize("always", [True, False])
+def test_a_save_while_a_push_is_under_way_changes_nothing_of_it(hub, tmp_path, strategy, always):
+    """The second save replaces the weights in the output folder and removes the first checkpoint."""
+    slow = SlowHub(hub)
+    changes = {"hub_strategy": strategy, "hub_always_push": always, "save_total_limit": 1, "callbacks": [slow]}
+    trainer = make_trainer(tmp_path, **SAVING | changes)
+    trainer.train()
+    trainer._finish_current_push()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert slow.saved[1] != slow.saved[2]
+    pushed = [
+        (commit.message, commit.files[name].content)
+        for commit in hub.commits(REPO)
+        for name in commit.changed
+        if name.endswith("model.safetensors")
+    ]
+    ending = [""] if strategy == "every_save" else ["", ", checkpoint"]
+    assert pushed == [
+        (f"Training in progress, step {step}{more}", slow.saved[step])
+        for step in ([1, 2] if always else [1])
+        for more in ending
+    ]
+    assert not list(tmp_path.glob("_*"))
+
+
+def test_a_push_in_the_background_is_of_the_weights_at_its_call(hub, tmp_path):
+    trainer = make_trainer(tmp_path)
+    hold = hub.hold(LFS_BATCH)
+    first = trainer.push_to_hub(blocking=False)
+    assert hold.reached.wait(PATIENCE)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        next(trainer.model.parameters()).add_(1)
+    second = trainer.push_to_hub(blocking=False)
+    hold.released.set()
+    trainer._finish_current_push()
+    assert first.done()
+    assert second.done()
+    after = (tmp_path / "model.safetensors").read_bytes()
+    assert before != after
+    assert [commit.files["model.safetensors"].content for commit in hub.commits(REPO)] == [before, after]
 
 
 def test_a_failed_push_while_training_is_told_and_training_goes_on(hub, tmp_path, caplog):
