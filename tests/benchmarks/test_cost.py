@@ -67,19 +67,37 @@ def test_resident_bytes_by_hand():
     assert resident_bytes(model, optimizer, {}) == 2 * 8 * 4
 
 
-def test_the_stopwatch_counts_forwards_and_backwards_and_nothing_else():
+def test_the_stopwatch_counts_forwards_and_backwards_and_nothing_else(monkeypatch):
+    """On a clock set by hand: a forward takes 1 second, its backward 4, and what is beside them 16."""
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+
     class Slow(nn.Linear):
         def forward(self, x):
-            time.sleep(0.01)
-            return super().forward(x)
+            clock.pass_by(1)
+            out = super().forward(x)
+            out.register_hook(lambda _: clock.pass_by(4))
+            return out
 
     model, watch = Slow(2, 1), Stopwatch()
     with watch.watching(model):
         model(torch.zeros(1, 2)).sum().backward()
-        time.sleep(0.2)
-    assert 0.01 <= watch.seconds < 0.2
+        clock.pass_by(16)
+    assert watch.seconds == 1 + 4
     assert not model._forward_hooks
     assert torch.autograd.grad.__module__.startswith("torch")
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+    def pass_by(self, seconds):
+        self.seconds += seconds
 
 
 def test_the_reference_masks_as_the_library_does_where_nothing_is_rounded():
