@@ -54,13 +54,17 @@ def test_fsdp(tmp_path):
 
 
 def test_the_search_finds_a_pareto_set(tmp_path):
-    """On fewer texts, epochs and trials: what is printed are compromises, none better than another in both."""
+    """On fewer texts, epochs and trials: what is printed are compromises, none better than another in both.
+
+    All digits are printed: rounded, a compromise may equal another in one objective, and look worse.
+    """
     code = script("search.py")
     for whole, less in (
         ("num_train_epochs=8", "num_train_epochs=3"),
         ("n_trials=20", "n_trials=4"),
         ('encoded["train"],', 'encoded["train"].select(range(300)),'),
         ('encoded["validation"],', 'encoded["validation"].select(range(40)),'),
+        ("accuracy {:.3f}, gain {:+.3f}", "accuracy {}, gain {:+}"),
     ):
         assert code.count(whole) == 1
         code = code.replace(whole, less)
@@ -69,7 +73,7 @@ def test_the_search_finds_a_pareto_set(tmp_path):
         [sys.executable, "search.py"], cwd=tmp_path, capture_output=True, text=True, timeout=580
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = re.findall(r"^accuracy ([\d.]+), gain ([+-][\d.]+) (\{.*\})$", done.stdout, re.M)
+    found = re.findall(r"^accuracy (\S+), gain (\S+) (\{.*\})$", done.stdout, re.M)
     assert found
     points = [(float(accuracy), float(gain)) for accuracy, gain, _ in found]
     assert all("sgt_masking" in knobs for _, _, knobs in found)
