@@ -47,7 +47,7 @@ class Recipe:
 
 RECIPES = {
     "planted": Recipe(0.5, 8, 256, learning_rate=4e-3),
-    "movies": Recipe(0.6, 8, 600, learning_rate=4e-3, dropout=0.3, batch_size=32),
+    "movies": Recipe(0.6, 8, 600),
     "fever": Recipe(0.8, 8, 400, batch_size=32),
     "esnli": Recipe(0.7, 8, 128, batch_size=32),
 }

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 Cell = dict[str, Any]
-SHORT = "/short"
+SHORT, SHORT_ARMS = "/short", ("plain", "guided", "random_mask")
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -70,10 +70,12 @@ def tables(name: str) -> str:
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:
-    """Return the tables of each data set and model, and under `key/short` the first two of them alone."""
+    """Return the tables of each data set and model, and under `key/short` the first two for the arms of a README."""
     groups = grouped(cells)
-    whole = {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
-    return whole | {key + SHORT: eraser_tables.dataset_table(arms, count=2) for key, arms in groups.items()}
+    short = {key: {arm: arms[arm] for arm in SHORT_ARMS if arm in arms} for key, arms in groups.items()}
+    return {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()} | {
+        key + SHORT: eraser_tables.dataset_table(arms, count=2) for key, arms in short.items()
+    }
 
 
 def costs(cells: list[Cell]) -> dict[str, str]:

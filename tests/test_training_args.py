@@ -2,14 +2,23 @@ import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
 from sgt_hf import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
-from sgt_hf.training_args import knobs_of
+from sgt_hf.training_args import PRESETS, knobs_of
 
 
 def test_defaults_are_those_of_the_documentation(tmp_path):
     knobs = knobs_of(TrainingArguments(output_dir=str(tmp_path)))
     assert (knobs.sgt_mask_fraction, knobs.sgt_kl_weight, knobs.sgt_masking) == (0.5, 1.0, "auto")
     assert (knobs.sgt_reduction, knobs.sgt_target, knobs.sgt_ranking) == ("auto", "label", "shared")
+    assert (knobs.sgt_drops, knobs.sgt_vary_fraction, knobs.sgt_detach_target) == ("lowest", False, False)
     assert (knobs.sgt_granularity, knobs.sgt_warmup_ratio, knobs.sgt_every_n_steps) == ("token", 0.0, 1)
+
+
+def test_the_presets(tmp_path):
+    """The paper's is what the defaults are; the text one differs from it in three knobs."""
+    assert SaliencyGuidedArguments(**PRESETS["paper"]) == SaliencyGuidedArguments()
+    args = SaliencyGuidedTrainingArguments(output_dir=str(tmp_path), **PRESETS["text"])
+    assert (args.sgt_masking, args.sgt_mask_fraction, args.sgt_vary_fraction) == ("delete", 1.0, True)
+    assert args.sgt_reduction == "auto"
 
 
 def test_the_parser_of_transformers_reads_the_knobs(tmp_path):
@@ -34,6 +43,7 @@ def test_kl_weight_over_the_steps():
         ({"sgt_reduction": "mean"}, "sgt_reduction must be one of .*signed_sum.*, got 'mean'"),
         ({"sgt_target": "gold"}, r"sgt_target must be one of \['label', 'predicted'\], got 'gold'"),
         ({"sgt_ranking": "twice"}, r"sgt_ranking must be one of \['shared', 'separate'\], got 'twice'"),
+        ({"sgt_drops": "most"}, r"sgt_drops must be one of \['lowest', 'random', 'highest'\], got 'most'"),
         ({"sgt_warmup_ratio": 1.0}, r"sgt_warmup_ratio must be in \[0, 1\), got 1.0"),
         ({"sgt_every_n_steps": 0}, "sgt_every_n_steps must be an integer ≥ 1, got 0"),
     ],
