@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.eraser_tables import Cells, dataset_tables
+from benchmarks.eraser_rows import Cells
+from benchmarks.eraser_tables import dataset_tables
 from sgt_hf.reporting.html import Picture, Report, TextEntry, View, write_report
 from sgt_hf.reporting.plots import aopc_curve, gradient_distribution
 

@@ -28,7 +28,7 @@ from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.eraser import RECIPES, EraserArguments, Recipe, cell_of, limited
 from benchmarks.eraser_arms import paper_knobs
 from benchmarks.eraser_cell import Cell, run
-from benchmarks.eraser_tables import KINDS
+from benchmarks.eraser_rows import KINDS
 from sgt_hf import load_eraser
 from sgt_hf.training_args import PRESETS
 

@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.common import markdown_table
 from benchmarks.eraser_arms import ARMS
+from benchmarks.eraser_rows import (
+    KINDS,
+    Cells,
+    Values,
+    first_of,
+    label_of,
+    paired,
+    rows_of,
+    values_of,
+    without_variants,
+)
 from sgt_hf.metrics.significance import (
     Interval,
     bootstrap_mean,
@@ -21,25 +31,21 @@ from sgt_hf.metrics.significance import (
 )
 from sgt_hf.reporting.html import Table
 
-Cells = list[dict[str, Any]]
-Values = NDArray[np.float64]
-
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "eraser.json").read_text(encoding="utf-8"))
-KINDS = {"comprehensiveness": "comp ↑", "sufficiency": "suff ↓"}
 MAPS = {"auprc": "AUPRC", "token_f1": "token F1", "iou_f1": "IOU F1", "gini": "Gini", "hoyer": "Hoyer"}
 
 
-def dataset_table(arms: dict[str, Cells], *, count: int | None = None) -> str:
+def dataset_table(arms: dict[str, Cells], *, brief: bool = False) -> str:
     """Lay out one data set's tables.
 
     Args:
         arms: The finished cells of each arm, seeds in the same order; `plain` is the baseline.
-        count: How many of the tables; None for all.
+        brief: Leave out all but values and differences, of the one operator and reduction.
 
     Returns:
         Markdown: heading, tables, and the lines that say how it was measured.
     """
-    first, *others = dataset_tables(arms)[:count]
+    first, *others = dataset_tables(without_variants(arms))[:2] if brief else dataset_tables(arms)
     parts = [f"## {first.title}", markdown_table(first.header, first.rows)]
     for table in others:
         parts += [f"{table.title}:", markdown_table(table.header, table.rows)]
@@ -66,56 +72,14 @@ def dataset_tables(arms: dict[str, Cells]) -> list[Table]:
     return tables
 
 
-def first_of(arms: dict[str, Cells]) -> Cells:
-    """Return the cells of the first arm."""
-    return next(iter(arms.values()))
-
-
 def focus_of(arms: dict[str, Cells]) -> str:
     """Return the arm that is held against the others: guided, or the last."""
     return "guided" if "guided" in arms else list(arms)[-1]
 
 
-def rows_of(arms: dict[str, Cells]) -> list[tuple[str, str]]:
-    """Return (name, kind) of every row that all cells have: accuracy, confidence, each method's AOPC."""
-    cells = [cell for group in arms.values() for cell in group]
-    names = [name for name in first_of(arms)[0]["per_example"] if name not in ("correct", "confidence")]
-    shared = [name for name in names if all(name in cell["per_example"] for cell in cells)]
-    return [("accuracy", ""), ("mean confidence", ""), *((name, kind) for name in shared for kind in KINDS)]
-
-
-def values_of(cells: Cells, name: str, kind: str) -> Values:
-    """Return a row's values by seed and text.
-
-    Args:
-        cells: Of one arm.
-        name: See `rows_of`.
-        kind: See `rows_of`.
-    """
-    return np.stack([_per_example(cell, name, kind) for cell in cells])
-
-
-def paired(arms: dict[str, Cells], one: str, other: str, name: str, kind: str) -> Values:
-    """Return one arm minus another by seed and text, of the seeds that both have.
-
-    Args:
-        arms: See `dataset_table`.
-        one: Arm.
-        other: Arm.
-        name: See `rows_of`.
-        kind: See `rows_of`.
-    """
-    by_seed = [{cell["settings"]["seed"]: cell for cell in arms[arm]} for arm in (one, other)]
-    seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
-    if not seeds:
-        raise ValueError(f"the arms {one} and {other} share no seed: run them with the same --seeds")
-    sides = [values_of([cells[seed] for seed in seeds], name, kind) for cells in by_seed]
-    return np.asarray(sides[0] - sides[1]).round(9)  # equal values differ by nothing at all
-
-
 def _values(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
     groups = arms.values()
-    rows = [[_label(*row), *(_mean(values_of(cells, *row).mean(1)) for cells in groups)] for row in rows_of(arms)]
+    rows = [[label_of(*row), *(_mean(values_of(cells, *row).mean(1)) for cells in groups)] for row in rows_of(arms)]
     return ["", *arms], rows
 
 
@@ -126,7 +90,7 @@ def _differences(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
     for row in rows_of(arms):
         differences = [paired(arms, focus, other, *row) for other in others]
         # by example, the seeds averaged first, so that examples are the units resampled; then by seed
-        rows.append([_label(*row), *(f"{_bracketed(d.mean(0))} {_bracketed_seeds(d.mean(1))}" for d in differences)])
+        rows.append([label_of(*row), *(f"{_bracketed(d.mean(0))} {_bracketed_seeds(d.mean(1))}" for d in differences)])
     return ["", *(f"− {arm} [texts] {{seeds}}" for arm in others)], rows
 
 
@@ -138,7 +102,7 @@ def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
         texts = [paired(arms, focus, other, *row).mean(0) for other in others]
         zero = np.zeros_like(texts[0])
         tests = [(wilcoxon_signed_rank(d, zero).p_value, rank_biserial(d, zero)) for d in texts]
-        rows.append([_label(*row), *(f"{_p(p)}, {r:+.2f}" for p, r in tests)])
+        rows.append([label_of(*row), *(f"{_p(p)}, {r:+.2f}" for p, r in tests)])
     return ["", *others], rows
 
 
@@ -170,7 +134,7 @@ def _beside_the_paper(arms: dict[str, Cells], paper: dict[str, Any]) -> tuple[li
     for name, kind, published in wanted:
         if name == "accuracy" or all(name in cell["per_example"] for cell in arms["plain"] + arms["guided"]):
             ours = [float(values_of(arms[arm], name, kind).mean()) for arm in ("plain", "guided")]
-            rows.append([_label(name, kind), _change(ours), _change(published)])
+            rows.append([label_of(name, kind), _change(ours), _change(published)])
     return ["", "here", "paper"], rows
 
 
@@ -202,10 +166,6 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
-def _label(name: str, kind: str) -> str:
-    return f"{name} {KINDS[kind]}" if kind else name
-
-
 def _mean(seeds: Values) -> str:
     """Mean, and the seeds' standard deviation where there are several."""
     return f"{seeds.mean():.3f}" + (f" ± {seeds.std(ddof=1):.3f}" if len(seeds) > 1 else "")
@@ -213,13 +173,6 @@ def _mean(seeds: Values) -> str:
 
 def _known(values: list[float | None]) -> float:
     return float(np.mean([value for value in values if value is not None]))
-
-
-def _per_example(cell: dict[str, Any], name: str, kind: str) -> Values:
-    per_example = cell["per_example"]
-    if kind:
-        return np.array(per_example[name][kind])
-    return np.array(per_example[{"accuracy": "correct", "mean confidence": "confidence"}[name]], dtype=float)
 
 
 def _notes(arms: dict[str, Cells]) -> list[str]:

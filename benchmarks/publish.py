@@ -70,11 +70,11 @@ def tables(name: str) -> str:
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:
-    """Return the tables of each data set and model, and under `key/short` the first two for the arms of a README."""
+    """Return the tables of each data set and model, and under `key/short` the main ones for the arms of a README."""
     groups = grouped(cells)
     short = {key: {arm: arms[arm] for arm in SHORT_ARMS if arm in arms} for key, arms in groups.items()}
     return {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()} | {
-        key + SHORT: eraser_tables.dataset_table(arms, count=2) for key, arms in short.items()
+        key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()
     }
 
 

@@ -9,7 +9,8 @@ import pytest
 from benchmarks import eraser
 from benchmarks.common import markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_tables import dataset_table, paired
+from benchmarks.eraser_rows import paired
+from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.training_args import PRESETS

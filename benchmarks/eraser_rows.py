@@ -1,0 +1,97 @@
+"""Rows of the ERASER benchmark's tables: what is measured of every text, by arm and seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cells = list[dict[str, Any]]
+Values = NDArray[np.float64]
+
+KINDS = {"comprehensiveness": "comp ↑", "sufficiency": "suff ↓"}
+# Sufficiency below zero says that the kept words convince more than the whole text: its size is how far off they are.
+LABELS = KINDS | {"distance": "abs suff ↓"}
+
+
+def first_of(arms: dict[str, Cells]) -> Cells:
+    """Return the cells of the first arm.
+
+    Args:
+        arms: By arm, its finished cells.
+    """
+    return next(iter(arms.values()))
+
+
+def rows_of(arms: dict[str, Cells]) -> list[tuple[str, str]]:
+    """Return (name, kind) of every row that all cells have: accuracy, confidence, each method's AOPC.
+
+    Args:
+        arms: See `first_of`.
+    """
+    cells = [cell for group in arms.values() for cell in group]
+    names = [name for name in first_of(arms)[0]["per_example"] if name not in ("correct", "confidence")]
+    shared = [name for name in names if all(name in cell["per_example"] for cell in cells)]
+    return [("accuracy", ""), ("mean confidence", ""), *((name, kind) for name in shared for kind in LABELS)]
+
+
+def values_of(cells: Cells, name: str, kind: str) -> Values:
+    """Return a row's values by seed and text.
+
+    Args:
+        cells: Of one arm.
+        name: See `rows_of`.
+        kind: See `rows_of`.
+    """
+    return np.stack([_per_example(cell, name, kind) for cell in cells])
+
+
+def paired(arms: dict[str, Cells], one: str, other: str, name: str, kind: str) -> Values:
+    """Return one arm minus another by seed and text, of the seeds that both have.
+
+    Args:
+        arms: See `first_of`.
+        one: Arm.
+        other: Arm.
+        name: See `rows_of`.
+        kind: See `rows_of`.
+    """
+    by_seed = [{cell["settings"]["seed"]: cell for cell in arms[arm]} for arm in (one, other)]
+    seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
+    if not seeds:
+        raise ValueError(f"the arms {one} and {other} share no seed: run them with the same --seeds")
+    sides = [values_of([cells[seed] for seed in seeds], name, kind) for cells in by_seed]
+    return np.asarray(sides[0] - sides[1]).round(9)  # equal values differ by nothing at all
+
+
+def label_of(name: str, kind: str) -> str:
+    """Return a row's name in a table.
+
+    Args:
+        name: See `rows_of`.
+        kind: See `rows_of`.
+    """
+    return f"{name} {LABELS[kind]}" if kind else name
+
+
+def without_variants(arms: dict[str, Cells]) -> dict[str, Cells]:
+    """Return the same cells without what other operators and reductions gave.
+
+    Args:
+        arms: See `first_of`.
+    """
+
+    def reduced(cell: dict[str, Any]) -> dict[str, Any]:
+        return cell | {"per_example": {name: of for name, of in cell["per_example"].items() if "," not in name}}
+
+    return {arm: [reduced(cell) for cell in cells] for arm, cells in arms.items()}
+
+
+def _per_example(cell: dict[str, Any], name: str, kind: str) -> Values:
+    per_example = cell["per_example"]
+    if kind == "distance":
+        return np.abs(per_example[name]["sufficiency"])
+    if kind:
+        return np.array(per_example[name][kind])
+    return np.array(per_example[{"accuracy": "correct", "mean confidence": "confidence"}[name]], dtype=float)
