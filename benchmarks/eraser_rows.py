@@ -47,6 +47,24 @@ def values_of(cells: Cells, name: str, kind: str) -> Values:
     return np.stack([_per_example(cell, name, kind) for cell in cells])
 
 
+def of_shared_seeds(arms: dict[str, Cells], one: str, other: str) -> tuple[Cells, Cells]:
+    """Return two arms' cells of the seeds that both have, in the same order.
+
+    Args:
+        arms: See `first_of`.
+        one: Arm.
+        other: Arm.
+
+    Raises:
+        ValueError: There is no such seed.
+    """
+    first, second = ({cell["settings"]["seed"]: cell for cell in arms[arm]} for arm in (one, other))
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        raise ValueError(f"the arms {one} and {other} share no seed: run them with the same --seeds")
+    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+
+
 def paired(arms: dict[str, Cells], one: str, other: str, name: str, kind: str) -> Values:
     """Return one arm minus another by seed and text, of the seeds that both have.
 
@@ -57,11 +75,7 @@ def paired(arms: dict[str, Cells], one: str, other: str, name: str, kind: str) -
         name: See `rows_of`.
         kind: See `rows_of`.
     """
-    by_seed = [{cell["settings"]["seed"]: cell for cell in arms[arm]} for arm in (one, other)]
-    seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
-    if not seeds:
-        raise ValueError(f"the arms {one} and {other} share no seed: run them with the same --seeds")
-    sides = [values_of([cells[seed] for seed in seeds], name, kind) for cells in by_seed]
+    sides = [values_of(cells, name, kind) for cells in of_shared_seeds(arms, one, other)]
     return np.asarray(sides[0] - sides[1]).round(9)  # equal values differ by nothing at all
 
 

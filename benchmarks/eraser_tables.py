@@ -17,6 +17,7 @@ from benchmarks.eraser_rows import (
     Values,
     first_of,
     label_of,
+    of_shared_seeds,
     paired,
     rows_of,
     values_of,
@@ -130,10 +131,10 @@ def _beside_the_paper(arms: dict[str, Cells], paper: dict[str, Any]) -> tuple[li
     accuracy = PAPER["accuracy"][Path(first_of(arms)[0]["settings"]["dataset"]).name]
     wanted = [("accuracy", "", [accuracy["plain"], accuracy["guided"]])]
     wanted += [(method, kind, paper[method][kind]) for method in paper for kind in KINDS]
-    rows = []
+    rows, both = [], of_shared_seeds(arms, "plain", "guided")
     for name, kind, published in wanted:
-        if name == "accuracy" or all(name in cell["per_example"] for cell in arms["plain"] + arms["guided"]):
-            ours = [float(values_of(arms[arm], name, kind).mean()) for arm in ("plain", "guided")]
+        if name == "accuracy" or all(name in cell["per_example"] for cells in both for cell in cells):
+            ours = [float(values_of(cells, name, kind).mean()) for cells in both]
             rows.append([label_of(name, kind), _change(ours), _change(published)])
     return ["", "here", "paper"], rows
 
