@@ -108,23 +108,35 @@ def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
 
 
 def _maps(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    cells, rows = [cell for group in arms.values() for cell in group], []
-    for method in first_of(arms)[0]["summary"]["methods"]:
-        wanted: list[tuple[str, Callable[[dict[str, Any]], float]]] = []
-        if method == "random":
-            continue
-        for kind, arrow in KINDS.items():
-            gain = f"{kind}_minus_random"
-            wanted.append((f"{arrow} − random", lambda cell, m=method, g=gain: cell["summary"]["methods"][m][g]))
-        for kind, arrow in KINDS.items():
-            if all("normalized" in cell for cell in cells):
-                wanted.append((f"{arrow}, NAOPC", lambda cell, m=method, k=kind: _known(cell["normalized"][m][k])))
-        for key, name in MAPS.items():
-            if all(key in cell.get("maps", {}).get(method, {}) for cell in cells):
-                wanted.append((name, lambda cell, m=method, k=key: cell["maps"][m][k]))
-        for name, of in wanted:
-            rows.append([f"{method} {name}", *(_mean(np.array([of(cell) for cell in g])) for g in arms.values())])
+    cells = [cell for group in arms.values() for cell in group]
+    methods = [method for method in first_of(arms)[0]["summary"]["methods"] if method != "random"]
+    rows = []
+    for method in methods:
+        for name, of in _measures(method).items():
+            known = [of(cell) for cell in cells]
+            if None not in known:
+                groups = (np.array([of(cell) for cell in group], dtype=float) for group in arms.values())
+                rows.append([f"{method} {name}", *map(_mean, groups)])
     return ["", *arms], rows
+
+
+def _measures(method: str) -> dict[str, Callable[[dict[str, Any]], float | None]]:
+    """Of a cell, by name, what its method's maps are worth; None where the cell does not know."""
+
+    def gain(kind: str) -> Callable[[dict[str, Any]], float | None]:
+        return lambda cell: cell["summary"]["methods"][method][f"{kind}_minus_random"]
+
+    def normalized(kind: str) -> Callable[[dict[str, Any]], float | None]:
+        return lambda cell: _known(cell["normalized"][method][kind]) if "normalized" in cell else None
+
+    def of_maps(key: str) -> Callable[[dict[str, Any]], float | None]:
+        return lambda cell: cell.get("maps", {}).get(method, {}).get(key)
+
+    return (
+        {f"{arrow} − random": gain(kind) for kind, arrow in KINDS.items()}
+        | {f"{arrow}, NAOPC": normalized(kind) for kind, arrow in KINDS.items()}
+        | {name: of_maps(key) for key, name in MAPS.items()}
+    )
 
 
 def _beside_the_paper(arms: dict[str, Cells], paper: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -186,6 +198,8 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
         "seeds; * where it excludes 0. p and r are over texts, seeds averaged.",
     ]
+    counts = {len(cell["normalized"]["random"]["comprehensiveness"]) for cell in cells if "normalized" in cell}
+    lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts)]
     lines += [_arm_note(arm, group) for arm, group in arms.items()]
     if any(cell["summary"]["provenance"]["trained_masking"] == provenance["operator"] for cell in cells):
         lines.append(

@@ -107,7 +107,9 @@ def made_cell(arm, seed, gradient, correct=(1, 0)):
         },
         "per_example": {"correct": list(correct), "confidence": [0.5, 0.7], "gradient": number},
         "maps": {"gradient": {"gini": 0.6, "hoyer": 0.5}},
-        "normalized": {"gradient": {"comprehensiveness": [0.25, None], "sufficiency": [0.5, 1.0]}},
+        "normalized": {
+            name: {"comprehensiveness": [0.25, None], "sufficiency": [0.5, 1.0]} for name in ("gradient", "random")
+        },
         "seconds": {"train": 1.0, "evaluation": 1.0},
         "epoch": 1,
     }
@@ -136,6 +138,7 @@ def test_the_tables_on_paper():
     beside = text[text.index("Beside the paper") :]
     assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
     assert "random_mask: guided with words masked at random; " in text
+    assert "NAOPC is of the first 2 texts." in text
 
 
 def test_pairs_are_by_seed_whatever_is_missing():
