@@ -26,9 +26,8 @@ from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_cell import SELECTIONS, Cell, run
 from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_tables import dataset_table
-from sgt_hf import SaliencyGuidedArguments, load_eraser
+from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from sgt_hf.faithfulness import METHODS
-from sgt_hf.training_args import PRESETS
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.common import CONTROLS, PLAIN, set_knobs
-from sgt_hf import SaliencyGuidedArguments
-from sgt_hf.training_args import PRESETS
+from sgt_hf import PRESETS, SaliencyGuidedArguments
 
 # Arm → what it is, for the notes below a table. Those after `paper` are controls.
 ARMS = {

@@ -29,8 +29,7 @@ from benchmarks.eraser import RECIPES, EraserArguments, Recipe, cell_of, limited
 from benchmarks.eraser_arms import paper_knobs
 from benchmarks.eraser_cell import Cell, run
 from benchmarks.eraser_rows import KINDS
-from sgt_hf import load_eraser
-from sgt_hf.training_args import PRESETS
+from sgt_hf import PRESETS, load_eraser
 
 # Name → what it changes: knobs, or options of `benchmarks/eraser.py`.
 CANDIDATES: dict[str, dict[str, Any]] = {

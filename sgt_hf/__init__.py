@@ -8,9 +8,10 @@ from .faithfulness.report import FaithfulnessReport
 from .loss import saliency_guided_loss
 from .models import BiLstmConfig, BiLstmForSequenceClassification
 from .trainer import SaliencyGuidedTrainer
-from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
+from .training_args import PRESETS, SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
 
 __all__ = [
+    "PRESETS",
     "BiLstmConfig",
     "BiLstmForSequenceClassification",
     "FaithfulnessReport",

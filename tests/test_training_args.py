@@ -1,8 +1,8 @@
 import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
-from sgt_hf import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
-from sgt_hf.training_args import PRESETS, knobs_of
+from sgt_hf import PRESETS, SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
+from sgt_hf.training_args import knobs_of
 
 
 def test_defaults_are_those_of_the_documentation(tmp_path):

@@ -12,8 +12,7 @@ from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_rows import paired
 from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
-from sgt_hf import SaliencyGuidedArguments
-from sgt_hf.training_args import PRESETS
+from sgt_hf import PRESETS, SaliencyGuidedArguments
 
 FAST = [
     *("--seeds", "0", "--epochs", "1", "--limit", "24", "--ig_steps", "2", "--smooth_grad_samples", "2"),
