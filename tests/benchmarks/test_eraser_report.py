@@ -21,6 +21,7 @@ def cell(arm, seed, *, sample=True):
     guided = arm == "guided"
     values = {"comprehensiveness": [0.1 + guided, 0.3], "sufficiency": [0.2, 0.2]}
     per_bin = {"comprehensiveness_per_bin": [0.1 + seed, 0.3], "sufficiency_per_bin": [0.2, 0.1]}
+    per_bin |= {"comprehensiveness_minus_random": 0.1, "sufficiency_minus_random": -0.1}
     provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": BINS, "reduction": "auto"}
     text = {"query": None, "words": ["a", "bad", "film"], "rationale": [[1, 2]], "label": "NEG", "truncated_words": 0}
     texts = [
@@ -51,7 +52,12 @@ def arms(**options):
 
 def test_the_page_on_paper(tmp_path):
     report = eraser_report({"toy": arms()}, command=["python", "x.py", "a b"])
-    (table,) = report.tables
+    table, *others = report.tables
+    assert [other.title.partition(",")[0] for other in others] == [
+        "guided minus another arm",
+        "Wilcoxon's p and rank-biserial r",
+        "Gain over a random ranking",
+    ]
     assert table.title == "toy, bilstm: 2 test texts, 2 seeds"
     assert table.rows[0][:3] == ["accuracy", "1.000 ± 0.000", "0.500 ± 0.000"]
     removal, distribution = report.figures
@@ -85,7 +91,7 @@ def test_published_cells_can_be_shown():
     paths = sorted((RESULTS / "eraser").glob("planted*.json"))
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     page = render_report(eraser_report(grouped(cells), command=["x"]))
-    assert "planted, bilstm: 200 test texts, 3 seeds" in page
+    assert "planted, bilstm: 200 test texts, 5 seeds" in page
 
 
 @pytest.mark.filterwarnings("ignore:max_length=")

@@ -53,8 +53,9 @@ def test_the_table_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:words are removed as the model was trained")  # the preset deletes them
 def test_a_search_leaves_a_small_log_and_resumes(tmp_path, monkeypatch, capsys):
-    small = "--epochs 1 --limit 24 --ig_steps 2 --smooth_grad_samples 2 --random_draws 1 --batch_size 8 --hidden_size 4"
+    small = "--epochs 1 --limit 24 --methods gradient --random_draws 1 --batch_size 8 --hidden_size 4"
     command = ["eraser_search.py", "--output_dir", str(tmp_path), "--candidates", "delete", *small.split()]
     monkeypatch.setattr(sys, "argv", command)
     eraser_search.main()
