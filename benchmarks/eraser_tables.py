@@ -124,7 +124,7 @@ def _measures(method: str) -> dict[str, Callable[[dict[str, Any]], float | None]
     """Of a cell, by name, what its method's maps are worth; None where the cell does not know."""
 
     def gain(kind: str) -> Callable[[dict[str, Any]], float | None]:
-        return lambda cell: cell["summary"]["methods"][method][f"{kind}_minus_random"]
+        return lambda cell: cell["summary"]["methods"][method].get(f"{kind}_minus_random")
 
     def normalized(kind: str) -> Callable[[dict[str, Any]], float | None]:
         return lambda cell: _known(cell["normalized"][method][kind]) if "normalized" in cell else None
@@ -196,7 +196,8 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
-        "seeds; * where it excludes 0. p and r are over texts, seeds averaged.",
+        "seeds; * where it excludes 0. abs suff is the mean of the texts' absolute sufficiency. p and r are over texts, seeds "
+        "averaged.",
     ]
     counts = {len(cell["normalized"]["random"]["comprehensiveness"]) for cell in cells if "normalized" in cell}
     lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts)]

@@ -91,7 +91,8 @@ def test_published_cells_can_be_shown():
     paths = sorted((RESULTS / "eraser").glob("planted*.json"))
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     page = render_report(eraser_report(grouped(cells), command=["x"]))
-    assert "planted, bilstm: 200 test texts, 5 seeds" in page
+    assert "planted, bilstm: 200 test texts, " in page
+    assert "guided minus another arm" in page
 
 
 @pytest.mark.filterwarnings("ignore:max_length=")
