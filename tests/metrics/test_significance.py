@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sgt_hf.metrics.significance import bootstrap_mean, rank_biserial, wilcoxon_signed_rank
+from sgt_hf.metrics.significance import bootstrap_mean, rank_biserial, student_mean, wilcoxon_signed_rank
 
 
 def test_interval_of_a_large_normal_sample_is_the_textbook_one():
@@ -68,3 +68,18 @@ def test_what_is_no_pair_is_refused(test):
         test([], [])
     with pytest.raises(ValueError, match="must be finite"):
         test([1.0], [float("nan")])
+
+
+def test_students_interval_by_hand():
+    """0.1, 0.1, 0.4: mean 0.2, standard deviation 0.1732, t of 2 degrees of freedom 4.303; equal runs have no width."""
+    interval = student_mean([0.1, 0.1, 0.4])
+    margin = 4.3027 * np.sqrt(0.03) / np.sqrt(3)
+    assert interval == pytest.approx((0.2, 0.2 - margin, 0.2 + margin), abs=1e-4)
+    assert not interval.excludes_zero
+    assert student_mean([0.5, 0.5]) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, np.nan], [[0.1, 0.2]]])
+def test_students_interval_wants_several_finite_runs(values):
+    with pytest.raises(ValueError, match=r"expected \(N ≥ 2,\) finite values, got shape"):
+        student_mean(values)
