@@ -24,16 +24,18 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs, write_atomically
-from benchmarks.images_cell import ARMS, Cell, Images, Methods, run_methods, run_roar, run_training
+from benchmarks.images_cell import Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
-from benchmarks.images_tables import tables
+from benchmarks.images_tables import ARMS, tables
+from benchmarks.images_training import Cell, Images
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.data.cifar10 import load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
 from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, PixelTensors, load_image_folder
 from sgt_hf.data.mnist import load_mnist
 
+SPLITS = ("test", "validation")
 METHODS = ("gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap", "smooth_grad", "random")
 
 
@@ -105,6 +107,10 @@ class ImagesArguments:
     learning_rate: float | None = field(default=None, metadata={"help": "At its highest."})
     bf16: bool = field(default=False, metadata={"help": "Train under bfloat16 autocast; measuring is in float32."})
     train_images: int | None = field(default=None, metadata={"help": "At most this many, drawn at random."})
+    split: str = field(
+        default="test",
+        metadata={"help": "What is measured: test, or validation, as many rows drawn from the training set, once."},
+    )
     test_images: int | None = field(default=None, metadata={"help": "At most this many, the first."})
     gradient_images: int = field(default=10_000, metadata={"help": "The first of the test images, for the gradient."})
     method_images: int = field(default=1_000, metadata={"help": "The first of the test images, for other methods."})
@@ -124,6 +130,8 @@ class ImagesArguments:
         """Refuse data sets and arms that do not exist."""
         if self.dataset not in RECIPES:
             raise ValueError(f"unknown data set {self.dataset!r}: use one of {list(RECIPES)}")
+        if self.split not in SPLITS:
+            raise ValueError(f"unknown split {self.split!r}: use one of {list(SPLITS)}")
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
@@ -191,6 +199,9 @@ def load(args: ImagesArguments) -> Images:
     if test_name is None:
         raise ValueError(f"{args.data_dir} has no test split, only {sorted(splits)}: add a folder test/CLASS/NAME.jpg")
     rows, test = splits["train"], splits[test_name]
+    if args.split == "validation":  # what the test split never decides: every choice of a setting
+        halves = rows.train_test_split(test_size=min(len(test), len(rows) // 2), seed=0)
+        rows, test = halves["train"], halves["test"]
     if args.train_images is not None and args.train_images < len(rows):
         rows = rows.shuffle(seed=0).select(range(args.train_images))
     if args.test_images is not None:
@@ -225,6 +236,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         weight_decay=recipe.weight_decay,
         bf16=args.bf16,
         train_images=len(data.train),
+        split=args.split,
         test_images=len(data.test),
         gradient_images=min(args.gradient_images, len(data.test)),
         knobs=PLAIN if arm == "plain" else set_knobs(replace(knobs, **own.get(arm, {}))),

@@ -1,67 +1,26 @@
-"""Cells of the images benchmark: train a classifier and measure its gradient; measure the other methods; ROAR."""
+"""Cells of the images benchmark: a trained classifier's accuracy and gradient; the other saliency methods; ROAR."""
 
 from __future__ import annotations
 
-import math
-import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from benchmarks.common import PLAIN, cell_path
-from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
+from benchmarks.common import PLAIN
+from benchmarks.images_training import Cell, Images, build_model, train, trained_model
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.images import PixelTensors
 from sgt_hf.faithfulness.pixels import pixel_scores, predictions_under_removal, retrained_predictions
 from sgt_hf.metrics.accuracy_drop import LEVELS, accuracy_curve, area_under_accuracy
 from sgt_hf.metrics.sparsity import gini
-from sgt_hf.models.vision import (
-    MnistCnnConfig,
-    MnistCnnForImageClassification,
-    TorchvisionConfig,
-    TorchvisionForImageClassification,
-)
 
-ARMS = ("plain", "guided", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
 BLACK, MEAN = "constant", "channel_mean"  # the fills of IID, and of OOD and ROAR
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Everything that decides a trained model and its numbers; see the options of `benchmarks/images.py`."""
-
-    dataset: str
-    data_dir: str | None
-    network: str
-    weights: str | None
-    arm: str
-    seed: int
-    epochs: float
-    batch_size: int
-    learning_rate: float
-    optimizer: str
-    scheduler: str
-    weight_decay: float
-    bf16: bool
-    train_images: int
-    test_images: int
-    gradient_images: int
-    knobs: dict[str, Any]
-    start: dict[str, Any] | None  # the cell whose model is fine-tuned
-
-    @property
-    def name(self) -> str:
-        """Readable part of the cell's file name."""
-        return f"{Path(self.dataset).name}-{self.arm}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -86,120 +45,6 @@ class Methods:
             shap_baselines=self.shap_baselines,
             seed=seed,
         )
-
-
-@dataclass(frozen=True)
-class Images:
-    """A data set ready for training.
-
-    Attributes:
-        train: Rows of pixel_values and labels.
-        test: The same, decoded once.
-        classes: Names.
-        channels: Of the images.
-        size: Height and width in pixels.
-        mean: Subtracted from each channel.
-        std: Each channel is divided by.
-    """
-
-    train: Dataset[Any]
-    test: PixelTensors
-    classes: list[str]
-    channels: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def black(self) -> tuple[float, ...]:
-        """Value of a black pixel, one a channel."""
-        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
-
-    def picture(self, row: int) -> list[Any]:
-        """Return a test image as it was before normalising: (H, W) or (H, W, 3) integers from 0 to 255."""
-        pixels = self.test.pixel_values[row].movedim(0, -1) * torch.tensor(self.std) + torch.tensor(self.mean)
-        return (255 * pixels).round().clamp(0, 255).to(torch.uint8).squeeze(-1).tolist()
-
-
-def build_model(cell: Cell, data: Images) -> PreTrainedModel:
-    """Return the network of a cell with its seed's initial weights.
-
-    Args:
-        cell: `network` is `mnist_cnn`, `resnet18_32` (the stem for small images) or torchvision's own name.
-        data: Gives classes, channels and size.
-    """
-    set_seed(cell.seed)
-    shape = {"num_labels": len(data.classes), "num_channels": data.channels}
-    if cell.network == "mnist_cnn":
-        return MnistCnnForImageClassification(MnistCnnConfig(image_size=data.size, **shape))
-    if cell.network == "resnet18_32":
-        return TorchvisionForImageClassification(TorchvisionConfig(architecture="resnet18", small_images=True, **shape))
-    return TorchvisionForImageClassification.from_torchvision(cell.network, weights=cell.weights, **shape)
-
-
-def trained_model(cell: Cell, data: Images, weights_dir: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Return the cell's model, trained or from its saved weights, and what is recorded of the training.
-
-    Args:
-        cell: What to train.
-        data: Its data.
-        weights_dir: Where weights are kept, so that another cell need not train again.
-    """
-    path = cell_path(weights_dir, cell.name, asdict(cell)).with_suffix(".safetensors")
-    model = build_model(cell, data)
-    if path.exists():
-        model.load_state_dict(load_file(path))
-        return model, {"loaded": path.name}
-    if cell.start is not None:
-        first, _ = trained_model(Cell(**cell.start), data, weights_dir)
-        model.load_state_dict(first.state_dict())
-    facts = train(cell, model, data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, partial)
-    partial.replace(path)
-    return model, facts
-
-
-def train(cell: Cell, model: PreTrainedModel, data: Images) -> dict[str, Any]:
-    """Train by `SaliencyGuidedTrainer`; plain is λ = 0, which equals `transformers.Trainer`."""
-    with tempfile.TemporaryDirectory() as folder:
-        args = SaliencyGuidedTrainingArguments(
-            output_dir=folder,
-            seed=cell.seed,
-            data_seed=cell.seed,
-            num_train_epochs=cell.epochs,
-            per_device_train_batch_size=cell.batch_size,
-            learning_rate=cell.learning_rate,
-            lr_scheduler_type="constant" if cell.scheduler == "steps" else cell.scheduler,
-            optim=cell.optimizer,
-            optim_args="momentum=0.9" if cell.optimizer == "sgd" else None,
-            weight_decay=cell.weight_decay,
-            bf16=cell.bf16,
-            use_cpu=not torch.cuda.is_available(),  # Trainer asks for it before bfloat16 on a CPU
-            save_strategy="no",
-            logging_strategy="steps",
-            logging_steps=0.1,
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            **cell.knobs,
-        )
-        trainer = SaliencyGuidedTrainer(
-            model=model.to(memory_format=torch.channels_last),
-            args=args,
-            train_dataset=data.train,
-            adapter=ImageAdapter(black=data.black),
-        )
-        trainer.remove_callback(PrinterCallback)
-        if cell.scheduler == "steps":  # a tenth of the learning rate from half of the steps on, a hundredth from 3/4
-            steps = math.ceil(len(trainer.get_train_dataloader()) * cell.epochs)
-            optimizer = trainer.create_optimizer()
-            trainer.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [steps // 2, 3 * steps // 4])
-        started, used = time.perf_counter(), time.process_time()
-        trainer.train()
-        seconds = {"train_seconds": time.perf_counter() - started, "train_cpu_seconds": time.process_time() - used}
-    return seconds | {"log_history": trainer.state.log_history}
 
 
 def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
@@ -260,9 +105,7 @@ def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -
     return results
 
 
-def run_roar(
-    cell: Cell, levels: tuple[float, ...], epochs: float, data: Images, weights_dir: Path
-) -> dict[str, Any]:
+def run_roar(cell: Cell, levels: tuple[float, ...], epochs: float, data: Images, weights_dir: Path) -> dict[str, Any]:
     """Measure IID, OOD and ROAR of one model's gradient.
 
     Args:

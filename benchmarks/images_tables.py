@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import markdown_table
+from sgt_hf.metrics.significance import student_mean
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
-ORDER = ("plain", "guided", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
+ARMS = ("plain", "guided", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
 
 Cells = list[dict[str, Any]]
+Measure = Callable[[Cells], dict[int, float]]  # a number of every seed
 
 
 def tables(cells: Cells) -> dict[str, str]:
@@ -52,8 +55,8 @@ def dataset_tables(name: str, cells: Cells) -> str:
 
 
 def by_arm(cells: Cells) -> dict[str, Cells]:
-    """Sort cells by arm in the order of `ORDER`, and by seed."""
-    groups: dict[str, Cells] = {arm: [] for arm in ORDER}
+    """Sort cells by arm in the order of `ARMS`, and by seed."""
+    groups: dict[str, Cells] = {arm: [] for arm in ARMS}
     for cell in sorted(cells, key=lambda cell: training_of(cell)["seed"]):
         groups[training_of(cell)["arm"]].append(cell)
     return {arm: group for arm, group in groups.items() if group}
@@ -64,32 +67,38 @@ def areas(cells: Cells, method: str) -> dict[int, float]:
     return {training_of(cell)["seed"]: cell["drops"][method]["area"] for cell in cells if method in cell["drops"]}
 
 
+def accuracies(cells: Cells) -> dict[int, float]:
+    """Return the accuracy in percent by seed."""
+    return {training_of(cell)["seed"]: 100 * cell["accuracy"] for cell in cells}
+
+
 def _heading(name: str, arms: dict[str, Cells]) -> str:
     first = next(iter(arms.values()))[0]
     settings = first["settings"]
     return (
         f"### {name}: {settings['network']}, {settings['train_images']:,} training images, "
-        f"{settings['test_images']:,} test images"
+        f"{settings['test_images']:,} {settings['split']} images"
     )
 
 
 def _accuracy(name: str, arms: dict[str, Cells]) -> str:
     """One row an arm: accuracy and the gradient's area, each beside the paper's."""
+    gradient = partial(areas, method="gradient")
     rows = []
     for arm, cells in arms.items():
-        accuracy = [100 * cell["accuracy"] for cell in cells]
         rows.append(
             [
                 arm,
                 str(len(cells)),
-                _mean(accuracy, 2),
+                _mean(accuracies(cells), 2),
                 _paper(PAPER["table3"].get(name, {}).get(arm)),
-                _mean(list(areas(cells, "gradient").values()), 0),
+                _compared(arms, cells, accuracies, 2),
+                _mean(gradient(cells), 0),
                 _paper(PAPER["table4"].get(name, {}).get(arm)),
-                _compared(arms, cells, "gradient"),
+                _compared(arms, cells, gradient),
             ]
         )
-    header = ["arm", "seeds", "accuracy %", "paper", "area, gradient ↓", "paper", "− plain"]
+    header = ["arm", "seeds", "accuracy %", "paper", "− plain", "area, gradient ↓", "paper", "− plain"]
     return markdown_table(header, rows)
 
 
@@ -97,9 +106,9 @@ def _notes(arms: dict[str, Cells]) -> str:
     first = next(iter(arms.values()))[0]["settings"]
     lines = [
         "Area under accuracy (%) over pixels blackened (%), 0 to 90 %, pixels ranked by |gradient of the true class's "
-        f"logit|, on the first {first['gradient_images']:,} test images. ± is the standard deviation over seeds; "
-        "− plain is the mean of the paired differences, and in how many of the pairs the area is lower. "
-        "Paper: Tables 3 and 4 of its supplement."
+        f"logit|, on the first {first['gradient_images']:,} {first['split']} images. ± is the standard deviation over "
+        "seeds; − plain is the mean of the paired differences and {its 95 % interval over seeds, Student's}, * where "
+        "it excludes zero. Paper: Tables 3 and 4 of its supplement."
     ]
     for arm, cells in arms.items():
         settings = cells[0]["settings"]
@@ -127,8 +136,9 @@ def _methods(arms: dict[str, Cells]) -> str:
     header = ["area ↓", *arms, *(f"{arm} − plain" for arm in others if "plain" in arms)]
     rows = []
     for method in found:
-        means = [_mean(list(areas(cells, method).values()), 0) for cells in arms.values()]
-        differences = [_compared(arms, arms[arm], method) for arm in others if "plain" in arms]
+        measure = partial(areas, method=method)
+        means = [_mean(measure(cells), 0) for cells in arms.values()]
+        differences = [_compared(arms, arms[arm], measure) for arm in others if "plain" in arms]
         rows.append([method, *means, *differences])
     return markdown_table(header, rows)
 
@@ -137,9 +147,10 @@ def _method_notes(arms: dict[str, Cells]) -> str:
     cells = [cell for group in arms.values() for cell in group]
     settings = cells[0]["settings"]
     text = (
-        f"On the first {settings['images']:,} test images. Baseline of integrated gradients, DeepLIFT and the SHAPs: "
-        f"{settings['baseline']} (constant is black); {settings['ig_steps']} steps, {settings['smooth_grad_samples']} "
-        f"noisy copies, {settings['shap_samples']} points and {settings['shap_baselines']} baselines of the SHAPs."
+        f"On the first {settings['images']:,} {settings['training']['split']} images. Baseline of integrated "
+        f"gradients, DeepLIFT and the SHAPs: {settings['baseline']} (constant is black); {settings['ig_steps']} steps, "
+        f"{settings['smooth_grad_samples']} noisy copies, {settings['shap_samples']} points and "
+        f"{settings['shap_baselines']} baselines of the SHAPs."
     )
     refused = {name: reason for cell in cells for name, reason in cell["refused"].items()}
     return "\n".join([text, *(f"- {name} is not measured: {reason}" for name, reason in refused.items())])
@@ -160,16 +171,21 @@ def _removal(cell: dict[str, Any]) -> str:
     return f"{markdown_table(header, rows)}\n\n{note}"
 
 
-def _compared(arms: dict[str, Cells], cells: Cells, method: str) -> str:
-    """Mean of the differences to plain, seed by seed, and how many are below zero."""
+def _compared(arms: dict[str, Cells], cells: Cells, measure: Measure, digits: int = 0) -> str:
+    """Mean of the differences to plain, seed by seed, and its 95 % interval over at least three seeds."""
     if "plain" not in arms or cells is arms["plain"]:
         return ""
-    plain, own = areas(arms["plain"], method), areas(cells, method)
+    plain, own = measure(arms["plain"]), measure(cells)
     pairs: NDArray[np.float64] = np.array([own[seed] - plain[seed] for seed in own if seed in plain])
-    return f"{pairs.mean():+.0f} ({(pairs < 0).sum()}/{len(pairs)} lower)" if len(pairs) else ""
+    if len(pairs) < 3:
+        return f"{pairs.mean():+.{digits}f}" if len(pairs) else ""
+    interval = student_mean(pairs)
+    star = "*" if interval.excludes_zero else ""
+    return f"{interval.mean:+.{digits}f} {{{interval.low:+.{digits}f}, {interval.high:+.{digits}f}}}{star}"
 
 
-def _mean(values: Sequence[float], digits: int) -> str:
+def _mean(by_seed: dict[int, float], digits: int) -> str:
+    values = list(by_seed.values())
     if not values:
         return "–"
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""

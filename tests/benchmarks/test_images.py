@@ -1,10 +1,12 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks.images import ImagesArguments, load
 from benchmarks.images_figures import figures, write_figures
 from benchmarks.images_tables import PAPER, tables
 from benchmarks.publish import ROOT
@@ -78,11 +80,21 @@ def test_a_second_run_resumes_and_prints_the_same(finished):
     assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
 
 
+def test_validation_images_come_from_the_training_set_and_the_test_split_is_not_touched():
+    whole = load(ImagesArguments())
+    held_out = load(ImagesArguments(split="validation"))
+    count = len(whole.test)
+    assert (len(held_out.train), len(held_out.test)) == (len(whole.train) - count, count)
+    images = [Counter(row.numpy().tobytes() for row in part.pixel_values) for part in (held_out.train, held_out.test)]
+    assert images[0] + images[1] == Counter(row.numpy().tobytes() for row in whole.train.pixel_values)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--arms", "sparse"], "unknown arms ['sparse']: use ['plain', 'guided'"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': use one of ['digits', 'mnist', 'cifar10', 'bird']"),
+        (["--split", "train"], "unknown split 'train': use one of ['test', 'validation']"),
         (["--dataset", "cifar10"], "CIFAR-10 is read from a folder: pass --data-dir"),
     ],
 )
@@ -96,8 +108,8 @@ def test_what_cannot_run_is_refused(tmp_path, arguments, message):
 def cell(arm, seed, area, *, accuracy=0.99, kind="training", dataset="mnist", method="gradient"):
     knobs = {"sgt_kl_weight": 0.0} if arm == "plain" else {"sgt_kl_weight": 1.0, "sgt_mask_fraction": 0.5}
     training = {"dataset": dataset, "arm": arm, "seed": seed, "network": "mnist_cnn", "train_images": 60_000} | {
-        "test_images": 10_000, "gradient_images": 10_000, "epochs": 5, "batch_size": 64, "optimizer": "adamw_torch",
-        "learning_rate": 0.002, "scheduler": "linear", "bf16": True, "knobs": knobs,
+        "split": "test", "test_images": 10_000, "gradient_images": 10_000, "epochs": 5, "batch_size": 64,
+        "optimizer": "adamw_torch", "learning_rate": 0.002, "scheduler": "linear", "bf16": True, "knobs": knobs,
     }  # fmt: skip
     drops = {method: {"area": area, "accuracies": [accuracy] * 10}}
     if kind == "training":
@@ -116,11 +128,19 @@ def test_the_tables_stand_beside_the_papers_numbers():
     (plain,) = (line for line in text.splitlines() if line.startswith("| plain "))
     (guided,) = (line for line in text.splitlines() if line.startswith("| guided "))
     cut = [part.strip() for part in plain.split("|")[1:-1]]
-    assert cut == ["plain", "2", "99.00 ± 0.00", "99.4", "2100 ± 141", "3360.4", ""]
+    assert cut == ["plain", "2", "99.00 ± 0.00", "99.4", "", "2100 ± 141", "3360.4", ""]
     cut = [part.strip() for part in guided.split("|")[1:-1]]
-    assert cut == ["guided", "2", "97.50 ± 0.71", "99.3", "1900 ± 283", "1817.6", "-200 (1/2 lower)"]  # +100, −500
-    assert "| deep_lift | 900   | 900    | +0 (0/1 lower)" in text
+    assert cut == ["guided", "2", "97.50 ± 0.71", "99.3", "-1.50", "1900 ± 283", "1817.6", "-200"]  # +100, −500
+    assert "| deep_lift | 900   | 900    | +0 " in text
     assert "60,000 training images, 10,000 test images" in text
+
+
+def test_three_seeds_have_an_interval():
+    made = [cell("plain", seed, 2000.0) for seed in range(3)]
+    made += [cell("guided", seed, 1800.0 + 10 * seed, accuracy=0.98 + 0.01 * seed) for seed in range(3)]
+    (guided,) = (line for line in tables(made)["mnist"].splitlines() if line.startswith("| guided "))
+    assert "| +0.00 {-2.48, +2.48} |" in guided  # −1, 0, 1: 0 ± 4.303 · 1 / √3
+    assert "| -190 {-215, -165}* |" in guided
 
 
 def test_data_sets_without_a_training_have_no_table_and_the_papers_come_first():
