@@ -32,8 +32,9 @@ from benchmarks.images_training import Cell, Images
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.data.cifar10 import load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
-from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, PixelTensors, load_image_folder
+from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, load_image_folder
 from sgt_hf.data.mnist import load_mnist
+from sgt_hf.data.pixels import PixelTensors
 
 SPLITS = ("test", "validation")
 METHODS = ("gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap", "smooth_grad", "random")

@@ -15,7 +15,7 @@ from benchmarks.common import PLAIN
 from benchmarks.images_training import Cell, Images, build_model, train, trained_model
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.attribution import AttributionSettings
-from sgt_hf.data.images import PixelTensors
+from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.faithfulness.pixels import pixel_scores, predictions_under_removal, retrained_predictions
 from sgt_hf.metrics.accuracy_drop import LEVELS, accuracy_curve, area_under_accuracy
 from sgt_hf.metrics.sparsity import gini

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, set_seed
 from benchmarks.common import cell_path
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import ImageAdapter
-from sgt_hf.data.images import PixelTensors
+from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.models.vision import (
     MnistCnnConfig,
     MnistCnnForImageClassification,

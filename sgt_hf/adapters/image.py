@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..data.images import PixelCollator
+from ..data.pixels import PixelCollator
 from ..masking.blur import blur
 from ..masking.dense import FILLS, DenseFacts, Fill
 from .base import Batch, Masking

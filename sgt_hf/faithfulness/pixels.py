@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..adapters import Adapter
 from ..adapters.base import Batch, Masking, logits_of
 from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, relative_delta, warn_if_incomplete
-from ..data.images import PixelTensors
+from ..data.pixels import PixelTensors
 from ..metrics.accuracy_drop import LEVELS
 from ..ranking import ceil_share, select_top
 from ..saliency import evaluating, reduce_scores

@@ -15,7 +15,7 @@ from transformers import (
 
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import ImageAdapter, adapter_for
-from sgt_hf.data.images import PixelTensors
+from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.models.vision import (
     MnistCnnConfig,
     MnistCnnForImageClassification,

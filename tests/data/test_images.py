@@ -12,14 +12,12 @@ from sgt_hf.data.digits import DIGITS, load_bundled_digits
 from sgt_hf.data.images import (
     CIFAR10,
     MNIST,
-    PixelCollator,
     PixelDataset,
-    PixelError,
     PixelRecipe,
-    PixelTensors,
     decode_image,
     load_image_folder,
 )
+from sgt_hf.data.pixels import PixelCollator, PixelError, PixelTensors
 
 RGB = PixelRecipe(3, (0.5, 0.5, 0.5), (0.5, 0.25, 1.0))
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.attribution import AttributionSettings
-from sgt_hf.data.images import PixelTensors
+from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.faithfulness.pixels import (
     images_without_top,
     pixel_scores,
