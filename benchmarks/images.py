@@ -64,7 +64,7 @@ def _needed(data_dir: str | None, name: str) -> str:
 
 RECIPES = {
     "digits": Recipe(DIGITS, "mnist_cnn", lambda _: load_bundled_digits(), 20, 7, batch_size=32),
-    "mnist": Recipe(MNIST, "mnist_cnn", load_mnist, 5, 2),
+    "mnist": Recipe(MNIST, "mnist_cnn", load_mnist, 5, 2, batch_size=128),
     "cifar10": Recipe(
         CIFAR10,
         "resnet18_32",
@@ -219,7 +219,7 @@ def load(args: ImagesArguments) -> Images:
 def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images, arm: str, seed: int) -> Cell:
     """Fill in what the arguments leave to the recipe; the arms differ in the knobs, and in where they start."""
     recipe = RECIPES[args.dataset]
-    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}}
+    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}, "guided_detach": {"sgt_detach_target": True}}
     fine_tuned = arm == "fine_tuned"
     epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs
     return Cell(

@@ -15,7 +15,7 @@ from benchmarks.common import markdown_table
 from sgt_hf.metrics.significance import student_mean
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
-ARMS = ("plain", "guided", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
+ARMS = ("plain", "guided", "guided_detach", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
 
 Cells = list[dict[str, Any]]
 Measure = Callable[[Cells], dict[int, float]]  # a number of every seed
@@ -125,7 +125,7 @@ def _notes(arms: dict[str, Cells]) -> str:
 
 def _telling(knobs: dict[str, Any]) -> dict[str, Any]:
     """The knobs that decide something in this benchmark."""
-    names = ("sgt_kl_weight", "sgt_mask_fraction", "sgt_masking", "sgt_reduction", "sgt_ranking")
+    names = ("sgt_kl_weight", "sgt_mask_fraction", "sgt_masking", "sgt_reduction", "sgt_detach_target", "sgt_drops")
     return {name: knobs[name] for name in names if name in knobs}
 
 
