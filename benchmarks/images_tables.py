@@ -37,6 +37,39 @@ def tables(cells: Cells) -> dict[str, str]:
     }
 
 
+def search_tables(cells: Cells) -> dict[str, str]:
+    """Lay out trainings that were compared on validation images, one row each: the log of how settings were chosen.
+
+    Args:
+        cells: Trainings of `benchmarks/images.py --split validation`.
+
+    Returns:
+        By data set, Markdown.
+
+    Raises:
+        ValueError: A cell was measured on the test split.
+    """
+    seen = sorted(cell["settings"]["split"] for cell in cells)
+    if seen != ["validation"] * len(cells):
+        raise ValueError(
+            f"settings are chosen on validation images, never on test: the cells are of {sorted(set(seen))}"
+        )
+    found: dict[str, list[list[str]]] = {}
+    for cell in sorted(cells, key=_order_of_search):
+        settings = cell["settings"]
+        knobs = ", ".join(f"{name[4:]} {value}" for name, value in _telling(settings["knobs"]).items())
+        numbers = [f"{100 * cell['accuracy']:.2f}", f"{cell['drops']['gradient']['area']:.0f}"]
+        row = [knobs, f"{settings['epochs']:g}", str(settings["seed"]), *numbers]
+        found.setdefault(settings["dataset"], []).append(row)
+    header = ["knobs", "epochs", "seed", "accuracy %", "area, gradient ↓"]
+    return {name: markdown_table(header, rows) for name, rows in found.items()}
+
+
+def _order_of_search(cell: dict[str, Any]) -> tuple[Any, ...]:
+    settings = cell["settings"]
+    return settings["dataset"], ARMS.index(settings["arm"]), settings["epochs"], -cell["drops"]["gradient"]["area"]
+
+
 def training_of(cell: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the training that a cell is of."""
     settings: dict[str, Any] = cell["settings"]

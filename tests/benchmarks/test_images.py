@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.images import ImagesArguments, load
 from benchmarks.images_figures import figures, write_figures
-from benchmarks.images_tables import PAPER, tables
+from benchmarks.images_tables import PAPER, search_tables, tables
 from benchmarks.publish import ROOT
 
 FAST = [
@@ -147,6 +147,17 @@ def test_data_sets_without_a_training_have_no_table_and_the_papers_come_first():
     made = [cell("plain", 0, 2000.0, dataset="digits"), cell("plain", 0, 2000.0, dataset="cifar10")]
     assert list(tables([*made, cell("plain", 0, 1.0, kind="methods", dataset="bird")])) == ["cifar10", "digits"]
     assert tables([]) == {}
+
+
+def test_the_log_of_the_search_is_of_validation_images_alone():
+    compared = [cell("guided", 0, 1700.0, accuracy=0.98), cell("plain", 0, 2500.0)]
+    with pytest.raises(ValueError, match="never on test: the cells are of"):
+        search_tables(compared)
+    for one in compared:
+        one["settings"]["split"] = "validation"
+    rows = search_tables(compared)["mnist"].splitlines()[2:]
+    assert [row.split("|")[1].split(",")[0].strip() for row in rows] == ["kl_weight 0.0", "kl_weight 1.0"]
+    assert [part.strip() for part in rows[1].split("|")[2:-1]] == ["5", "0", "98.00", "1700"]
 
 
 def test_a_refused_method_says_why():
