@@ -83,6 +83,8 @@ def dataset_tables(name: str, cells: Cells) -> str:
     methods = by_arm([cell for cell in cells if cell["settings"]["kind"] == "methods"])
     if methods:
         parts += [_methods(methods), _method_notes(methods)]
+    if "random_mask" in methods:
+        parts += [_beside_random_mask(methods)]
     parts += [_removal(cell) for cell in cells if cell["settings"]["kind"] == "roar"]
     return "\n\n".join(parts)
 
@@ -164,16 +166,29 @@ def _telling(knobs: dict[str, Any]) -> dict[str, Any]:
 
 def _methods(arms: dict[str, Cells]) -> str:
     """One row a method: its area in each arm, and the paired differences."""
-    found = list(dict.fromkeys(name for cells in arms.values() for cell in cells for name in cell["drops"]))
     others = [arm for arm in arms if arm != "plain"]
     header = ["area ↓", *arms, *(f"{arm} − plain" for arm in others if "plain" in arms)]
     rows = []
-    for method in found:
+    for method in _methods_of(arms):
         measure = partial(areas, method=method)
         means = [_mean(measure(cells), 0) for cells in arms.values()]
         differences = [_compared(arms, arms[arm], measure) for arm in others if "plain" in arms]
         rows.append([method, *means, *differences])
     return markdown_table(header, rows)
+
+
+def _beside_random_mask(arms: dict[str, Cells]) -> str:
+    """Each guided arm's areas minus those of the random mask: what is left is the ranking's doing."""
+    others = [arm for arm in arms if arm.startswith("guided")]
+    rows = [
+        [method, *(_compared(arms, arms[arm], partial(areas, method=method), base="random_mask") for arm in others)]
+        for method in _methods_of(arms)
+    ]
+    return markdown_table(["area ↓ beside the random mask", *(f"{arm} − random_mask" for arm in others)], rows)
+
+
+def _methods_of(arms: dict[str, Cells]) -> list[str]:
+    return list(dict.fromkeys(name for cells in arms.values() for cell in cells for name in cell["drops"]))
 
 
 def _method_notes(arms: dict[str, Cells]) -> str:
@@ -204,12 +219,12 @@ def _removal(cell: dict[str, Any]) -> str:
     return f"{markdown_table(header, rows)}\n\n{note}"
 
 
-def _compared(arms: dict[str, Cells], cells: Cells, measure: Measure, digits: int = 0) -> str:
-    """Mean of the differences to plain, seed by seed, and its 95 % interval over at least three seeds."""
-    if "plain" not in arms or cells is arms["plain"]:
+def _compared(arms: dict[str, Cells], cells: Cells, measure: Measure, digits: int = 0, *, base: str = "plain") -> str:
+    """Mean of the differences to another arm, seed by seed, and its 95 % interval over at least three seeds."""
+    if base not in arms or cells is arms[base]:
         return ""
-    plain, own = measure(arms["plain"]), measure(cells)
-    pairs: NDArray[np.float64] = np.array([own[seed] - plain[seed] for seed in own if seed in plain])
+    theirs, own = measure(arms[base]), measure(cells)
+    pairs: NDArray[np.float64] = np.array([own[seed] - theirs[seed] for seed in own if seed in theirs])
     if len(pairs) < 3:
         return f"{pairs.mean():+.{digits}f}" if len(pairs) else ""
     interval = student_mean(pairs)

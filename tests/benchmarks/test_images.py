@@ -143,6 +143,15 @@ def test_three_seeds_have_an_interval():
     assert "| -190 {-215, -165}* |" in guided
 
 
+def test_the_ranking_stands_beside_the_random_mask():
+    areas = {"plain": 2500.0, "guided": 1700.0, "random_mask": 1900.0}
+    made = [cell(arm, seed, area + seed) for arm, area in areas.items() for seed in range(3)]
+    made += [cell(arm, seed, area + seed, kind="methods") for arm, area in areas.items() for seed in range(3)]
+    text = tables(made)["mnist"]
+    assert "| area ↓ beside the random mask | guided − random_mask" in text
+    assert "| gradient                      | -200 {-200, -200}*" in text
+
+
 def test_data_sets_without_a_training_have_no_table_and_the_papers_come_first():
     made = [cell("plain", 0, 2000.0, dataset="digits"), cell("plain", 0, 2000.0, dataset="cifar10")]
     assert list(tables([*made, cell("plain", 0, 1.0, kind="methods", dataset="bird")])) == ["cifar10", "digits"]
