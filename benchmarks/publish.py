@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,18 @@ def tables(name: str) -> str:
         ValueError: There are no such results.
     """
     folder, _, wanted = name.partition("/")
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
-    made = MAKERS.get(folder, eraser)(cells)
+    made = tables_of(folder)
     chosen = [text for key, text in made.items() if key == wanted or not (wanted or key.endswith(SHORT))]
     if not chosen:
         raise ValueError(f"benchmarks/results has nothing for {name!r}; it has {sorted(made)}")
     return "\n\n".join(chosen)
+
+
+@cache
+def tables_of(folder: str) -> dict[str, str]:
+    """Return all tables of a folder of benchmarks/results, laid out once however many documents show them."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
+    return MAKERS.get(folder, eraser)(cells)
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:

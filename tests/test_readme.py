@@ -117,7 +117,7 @@ def test_readme_is_there():
     assert README.is_file()
 
 
-@pytest.mark.parametrize("path", [README, *GUIDES], ids=named)
+@pytest.mark.parametrize("path", [pytest.param(README, marks=pytest.mark.slow, id="README.md"), *GUIDES], ids=named)
 def test_python_blocks_run(path, tmp_path, monkeypatch):
     blocks = python_blocks(path.read_text(encoding="utf-8"))
     assert all(block.reason != "" for block in blocks), f"{path.name}: `not run` without a reason"
