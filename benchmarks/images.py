@@ -29,7 +29,7 @@ from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
 from benchmarks.images_tables import ARMS, tables
 from benchmarks.images_training import Cell, Images
-from sgt_hf import SaliencyGuidedArguments
+from sgt_hf import PRESETS, SaliencyGuidedArguments
 from sgt_hf.data.cifar10 import load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
 from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, load_image_folder
@@ -219,7 +219,7 @@ def load(args: ImagesArguments) -> Images:
 def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images, arm: str, seed: int) -> Cell:
     """Fill in what the arguments leave to the recipe; the arms differ in the knobs, and in where they start."""
     recipe = RECIPES[args.dataset]
-    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}, "guided_detach": {"sgt_detach_target": True}}
+    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}, "guided_detach": PRESETS["image"]}
     fine_tuned = arm == "fine_tuned"
     epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs
     return Cell(

@@ -14,11 +14,12 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
 
 
 def test_the_presets(tmp_path):
-    """The paper's is what the defaults are; the text one differs from it in three knobs."""
+    """The paper's is what the defaults are; the text one differs from it in three knobs, the image one in one."""
     assert SaliencyGuidedArguments(**PRESETS["paper"]) == SaliencyGuidedArguments()
     args = SaliencyGuidedTrainingArguments(output_dir=str(tmp_path), **PRESETS["text"])
     assert (args.sgt_masking, args.sgt_mask_fraction, args.sgt_vary_fraction) == ("delete", 1.0, True)
     assert args.sgt_reduction == "auto"
+    assert SaliencyGuidedArguments(**PRESETS["image"]) == SaliencyGuidedArguments(sgt_detach_target=True)
 
 
 def test_the_parser_of_transformers_reads_the_knobs(tmp_path):
