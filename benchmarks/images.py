@@ -219,7 +219,11 @@ def load(args: ImagesArguments) -> Images:
 def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images, arm: str, seed: int) -> Cell:
     """Fill in what the arguments leave to the recipe; the arms differ in the knobs, and in where they start."""
     recipe = RECIPES[args.dataset]
-    own = CONTROLS | {"guided_abs": {"sgt_reduction": "abs_sum"}, "guided_detach": PRESETS["image"]}
+    own = CONTROLS | {
+        "guided_abs": {"sgt_reduction": "abs_sum"},
+        "guided_detach": PRESETS["image"],
+        "random_detach": PRESETS["image"] | CONTROLS["random_mask"],
+    }
     fine_tuned = arm == "fine_tuned"
     epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs
     return Cell(

@@ -85,7 +85,9 @@ def _histograms(histograms: dict[str, list[float]]) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for i, (arm, shares) in enumerate(histograms.items()):
-        axes.stairs(100 * np.array(shares), np.linspace(-1, 1, len(shares) + 1), label=arm, color=PALETTE[i])
+        axes.stairs(
+            100 * np.array(shares), np.linspace(-1, 1, len(shares) + 1), label=arm, color=PALETTE[i % len(PALETTE)]
+        )
     axes.set(yscale="log", xlim=(-1, 1), xlabel="gradient / the image's largest", ylabel="pixels (%)")
     axes.legend(frameon=False)
     return figure

@@ -15,7 +15,10 @@ from benchmarks.common import markdown_table
 from sgt_hf.metrics.significance import student_mean
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
-ARMS = ("plain", "guided", "guided_detach", "guided_abs", "fine_tuned", "random_mask", "reversed_mask")
+ARMS = (
+    *("plain", "guided", "guided_detach", "guided_abs", "fine_tuned"),
+    *("random_mask", "random_detach", "reversed_mask"),
+)
 
 Cells = list[dict[str, Any]]
 Measure = Callable[[Cells], dict[int, float]]  # a number of every seed
