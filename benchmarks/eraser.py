@@ -46,7 +46,7 @@ class Recipe:
 
 RECIPES = {
     "planted": Recipe(0.5, 8, 256, learning_rate=4e-3),
-    "movies": Recipe(0.6, 8, 600),
+    "movies": Recipe(0.6, 8, 1000, pooling="mean"),
     "fever": Recipe(0.8, 8, 400, batch_size=32),
     "esnli": Recipe(0.7, 8, 128, batch_size=32),
 }

@@ -101,6 +101,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         JSON-able results.
     """
     set_seed(cell.seed)
+    count = count_measured(cell, data[cell.split])
     tokenizer, model, facts = build(cell, data)
     with_query = query_varies(data["train"])
     encoded = encode(cell, data, tokenizer, with_query=with_query)
@@ -115,7 +116,6 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         for name in SELECTIONS
     }
     best = np.argmax(history["accuracy"]) if cell.select == "accuracy" else np.argmin(history["loss"])
-    count = min(cell.texts or len(data[cell.split]), len(data[cell.split]))
     rows = encoded[cell.split].select(range(count))
     report, measured = measure(cell, trainer, rows)
     shown = data[cell.split].select(range(count))
@@ -127,6 +127,27 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         "text_sample": text_sample(report, shown, rows["truncated_words"], with_query=with_query),
     }
     return facts | measured
+
+
+def count_measured(cell: Cell, split: Dataset) -> int:
+    """Return how many texts are measured, the first of the split.
+
+    Args:
+        cell: Says at most how many.
+        split: That is measured.
+
+    Raises:
+        ValueError: They lack a class that the split has, as the first half of a sorted split does.
+    """
+    count = min(cell.texts or len(split), len(split))
+    labels = split["label"][:]
+    lacking = [split.features["label"].int2str(label) for label in sorted(set(labels) - set(labels[:count]))]
+    if lacking:
+        raise ValueError(
+            f"the first {count} texts of {cell.dataset}'s {cell.split} split have none of the class "
+            f"{', '.join(lacking)}: give a larger --texts, or leave it out to measure all"
+        )
+    return count
 
 
 def encode(

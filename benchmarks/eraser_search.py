@@ -8,11 +8,13 @@ candidate that changes more than guidance. One small JSON a candidate, arm and s
         --embeddings ../shared/data/glove/union.glove.6B.50d.txt --seeds 0 --texts 400
 
 The candidate is chosen by a rule: of those whose accuracy is at most a point below plain's best, the one with the
-highest mean of comprehensiveness − sufficiency over the methods.
+highest mean of comprehensiveness − sufficiency over the methods. The recipe of plain training (learning rate, dropout,
+width, length) is the one with the lowest loss on the whole validation split, which is the baseline at its best.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -36,18 +38,30 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "paper": {},
     "delete": {"sgt_masking": "delete"},
     "unk": {"sgt_masking": "unk"},
+    "sep": {"sgt_masking": "sep"},
+    "mask": {"sgt_masking": "mask"},
+    "random word": {"sgt_masking": "random"},
     "delete, k 0.5": {"sgt_masking": "delete", "sgt_mask_fraction": 0.5},
     "delete, k 0.9": {"sgt_masking": "delete", "sgt_mask_fraction": 0.9},
     "delete, k from 0 to 1": PRESETS["text"],
     "delete, grad × input": {"sgt_masking": "delete", "sgt_reduction": "grad_x_input"},
     "delete, k from 0 to 1, fixed target": PRESETS["text"] | {"sgt_detach_target": True},
     "delete, k from 0 to 1, separate ranking": PRESETS["text"] | {"sgt_ranking": "separate"},
+    "delete, k from 0 to 1, absolute sum": PRESETS["text"] | {"sgt_reduction": "abs_sum"},
     "delete, k from 0 to 1, l2": PRESETS["text"] | {"sgt_reduction": "l2"},
     "delete, k from 0 to 1, grad × input": PRESETS["text"] | {"sgt_reduction": "grad_x_input"},
     "delete, k from 0 to 1, λ 3": PRESETS["text"] | {"sgt_kl_weight": 3.0},
     "learning rate 1e-3": {"learning_rate": 1e-3},
     "learning rate 4e-3": {"learning_rate": 4e-3},
     "dropout 0.5": {"dropout": 0.5},
+    "hidden size 128": {"hidden_size": 128},
+    "pooling mean": {"pooling": "mean"},
+    "max length 1000": {"max_length": 1000},
+    "pooling mean, dropout 0.5": {"pooling": "mean", "dropout": 0.5},
+    "pooling mean, learning rate 1e-3": {"pooling": "mean", "learning_rate": 1e-3},
+    "pooling mean, hidden size 128": {"pooling": "mean", "hidden_size": 128},
+    "pooling mean, max length 1000": {"pooling": "mean", "max_length": 1000},
+    "pooling mean, max length 1000, dropout 0.5": {"pooling": "mean", "max_length": 1000, "dropout": 0.5},
 }
 ACCURACY_LOST = 0.01  # at most, against plain's best
 
@@ -170,7 +184,10 @@ def _gap(method: dict[str, float]) -> float:
 def _table(entries: list[dict[str, Any]]) -> str:
     plain = max((entry["accuracy"] for entry in entries if entry["settings"]["arm"] == "plain"), default=0.0)
     methods = list(entries[0]["methods"])
-    header = ["", "arm", "accuracy", "confidence", "mean comp − suff", *(f"{name} comp / suff" for name in methods)]
+    header = ["", "arm", "validation loss", "accuracy", "confidence", "mean comp − suff"]
+    header += [f"{name} comp / suff" for name in methods]
+    rarer = ("hidden_size", "pooling", "max_length", "epochs")
+    varied = [name for name in rarer if len({entry["settings"][name] for entry in entries}) > 1]
     rows = []
     for entry in sorted(entries, key=score, reverse=True):
         settings = entry["settings"]
@@ -178,8 +195,9 @@ def _table(entries: list[dict[str, Any]]) -> str:
         lost = " (too low)" if entry["accuracy"] < plain - ACCURACY_LOST else ""
         rows.append(
             [
-                _described(settings),
+                _described(settings, varied),
                 f"{settings['arm']}, seed {settings['seed']}",
+                f"{min(entry['validation']['loss']):.3f}",
                 f"{entry['accuracy']:.3f}{lost}",
                 f"{entry['confidence']:.3f}",
                 f"{score(entry):.3f}",
@@ -189,11 +207,12 @@ def _table(entries: list[dict[str, Any]]) -> str:
     return markdown_table(header, rows)
 
 
-def _described(settings: dict[str, Any]) -> str:
-    """The knobs that are set, and the options that candidates change."""
+def _described(settings: dict[str, Any], varied: Sequence[str]) -> str:
+    """The knobs that are set, and the options that candidates change; the rarer ones where the log varies them."""
     hidden = ("sgt_kl_weight",) if settings["arm"] == "plain" else ("sgt_drops",)
     knobs = [f"{name[4:]} {value}" for name, value in settings["knobs"].items() if name not in hidden]
-    options = [f"{name} {settings[name]}" for name in ("learning_rate", "dropout") if settings[name] is not None]
+    shown = ("learning_rate", "dropout", *varied)
+    options = [f"{name} {settings[name]}" for name in shown if settings[name] is not None]
     return ", ".join([*knobs, *options])
 
 

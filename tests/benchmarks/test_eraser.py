@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import DatasetDict
 
 from benchmarks import eraser
 from benchmarks.common import markdown_table
@@ -12,7 +13,7 @@ from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_rows import paired
 from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
-from sgt_hf import PRESETS, SaliencyGuidedArguments
+from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 
 FAST = [
     *("--seeds", "0", "--epochs", "1", "--limit", "24", "--ig_steps", "2", "--smooth_grad_samples", "2"),
@@ -88,6 +89,19 @@ def test_another_knob_is_another_cell(finished):
 def test_bad_arguments_are_refused_before_anything_is_trained(tmp_path, monkeypatch, arguments, message):
     monkeypatch.setattr(sys, "argv", ["eraser.py", "--output_dir", str(tmp_path), *arguments])
     with pytest.raises((ValueError, FileNotFoundError), match=message):
+        eraser.main()
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_texts_of_a_sorted_split_are_refused_when_a_class_is_missing(tmp_path, monkeypatch):
+    """As ERASER's Movies, whose first hundred validation texts are all negative."""
+    planted = load_eraser("planted")
+    by_class = {name: split.select(np.argsort(split["label"][:])) for name, split in planted.items()}
+    monkeypatch.setattr(eraser, "load_eraser", lambda *of: DatasetDict(by_class))
+    monkeypatch.setattr(sys, "argv", ["eraser.py", "--texts", "20", "--output_dir", str(tmp_path)])
+    lacking = planted["test"].features["label"].names[1]
+    message = f"first 20 texts of planted's test split have none of the class {lacking}: .*--texts"
+    with pytest.raises(ValueError, match=message):
         eraser.main()
     assert not list(tmp_path.glob("*.json"))
 
