@@ -110,6 +110,7 @@ MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "time_series": time_series_figures.tables,
     "time_series_fixed": time_series_figures.tables,
     "time_series_long": time_series_figures.tables,
+    "time_series_mnist": time_series_figures.mnist_tables,
     "time_series_real": time_series_real.tables,
     "time_series_speed": time_series_speed.tables,
 }

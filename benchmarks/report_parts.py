@@ -66,7 +66,7 @@ def told_maps(figure: Figure) -> str:
         figure: Of that function.
     """
     grid = figure.axes[:-1]  # without the colour bar
-    columns = ", ".join(axes.get_title() for axes in grid if axes.get_title())
+    columns = ", ".join(axes.get_title().replace("\n", " ") for axes in grid if axes.get_title())
     rows = ", ".join(axes.get_ylabel() for axes in grid if axes.get_ylabel())
     return f"A grid of maps. Columns: {columns}. Rows: {rows}."
 

@@ -2,7 +2,7 @@
 
 Draws what there are cells for.
 
-    python benchmarks/time_series_figures.py --results benchmarks/results --output_dir docs/figures
+    python benchmarks/time_series_figures.py --results benchmarks/results --output_dir runs/time_series
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def mnist_figures(cells: Cells) -> dict[str, Figure]:
         arms = {cell["settings"]["arm"]: cell for cell in chosen(cells, network=network)}
         first = arms[min(arms, key=lambda arm: arm != "plain")]
         maps = {
-            f"{method} {arm}": np.array(cell["maps"][method]) / 255
+            f"{method}\n{arm}": np.array(cell["maps"][method]) / 255
             for method in first["maps"]
             for arm, cell in sorted(arms.items(), reverse=True)
         }
@@ -117,6 +117,16 @@ def mnist_figures(cells: Cells) -> dict[str, Figure]:
             np.array(first["inputs"]) / 255, maps, names=[str(label) for label in first["labels"]]
         )
     return figures
+
+
+def mnist_tables(cells: Cells) -> dict[str, str]:
+    """Lay out the accuracy of the networks whose maps are drawn, under `accuracy`."""
+    rows = [
+        [TITLES[cell["settings"]["network"]], cell["settings"]["arm"], f"{100 * cell['accuracy']:.1f}"]
+        for network in TITLES
+        for cell in sorted(chosen(cells, network=network), key=lambda cell: cell["settings"]["arm"] != "plain")
+    ]
+    return {"accuracy": markdown_table(["", "arm", "test accuracy %"], rows)}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from benchmarks.time_series_cell import Cell, member, saliency_maps, splits, tensors
+from benchmarks.time_series_figures import mnist_tables
 from benchmarks.time_series_report import time_series_report, write_time_series_report
 from benchmarks.time_series_sample import series_sample
 from benchmarks.time_series_tables import KINDS, paper
@@ -110,6 +111,8 @@ def test_real_series_and_digits(tmp_path):
     assert "gradient, plain 50, 50" in report.figures[0].alt
     assert report.maps[0].alt == "A grid of maps. Columns: input, gradient plain, gradient guided. Rows: 7."
     assert "plain 75.0 %, guided 75.0 %" in report.maps[0].caption
+    rows = mnist_tables(digits[::-1])["accuracy"].splitlines()[2:]
+    assert [row.split() for row in rows] == [f"| LSTM | {arm} | 75.0 |".split() for arm in ("plain", "guided")]
     assert report.missing == []
 
 
