@@ -6,7 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,13 @@ class Cell:
     texts: int | None
     normalized_texts: int
     knobs: dict[str, Any]
+    bf16: bool = False
+    attn_implementation: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its file is named after; the fields with a default came later, and the first cells lack them."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
     @property
     def name(self) -> str:
@@ -162,9 +169,7 @@ def encode(
         }
 
 
-def measure(
-    cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset
-) -> tuple[FaithfulnessReport, dict[str, Any]]:
+def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[FaithfulnessReport, dict[str, Any]]:
     """Measure faithfulness by every method; by another operator, by the gradient's size, and normalised.
 
     Args:
@@ -200,7 +205,8 @@ def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTr
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     if cell.model != "bilstm":
         tokenizer = AutoTokenizer.from_pretrained(cell.model)
-        return tokenizer, AutoModelForSequenceClassification.from_pretrained(cell.model, **names), {}
+        how = {"attn_implementation": cell.attn_implementation} if cell.attn_implementation else {}
+        return tokenizer, AutoModelForSequenceClassification.from_pretrained(cell.model, **how, **names), {}
     texts = data["train"]["document"][:] + data["train"]["query"][:]
     tokenizer = build_word_tokenizer(texts, model_max_length=cell.max_length)
     facts: dict[str, Any] = {"vocabulary": len(tokenizer)}
@@ -235,6 +241,8 @@ def make_trainer(
         per_device_train_batch_size=cell.batch_size,
         per_device_eval_batch_size=2 * cell.batch_size,
         learning_rate=cell.learning_rate,
+        bf16=cell.bf16,
+        use_cpu=not torch.cuda.is_available(),  # Trainer asks for it before bfloat16 on a CPU
         lr_scheduler_type="constant" if bilstm else "linear",
         eval_strategy="epoch",
         save_strategy="epoch",
@@ -260,4 +268,3 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # the benchmark has a bar of its own
     return trainer
-

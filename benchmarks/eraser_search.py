@@ -15,7 +15,7 @@ width, length) is the one with the lowest loss on the whole validation split, wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,9 @@ def main() -> None:
     with tqdm(cells, unit="cell") as bar:
         entries = []
         for cell in bar:
-            path = cell_path(Path(args.output_dir), cell.name, asdict(cell))
+            path = cell_path(Path(args.output_dir), cell.name, cell.settings)
             bar.set_description(path.stem)
-            found = run_cell(path, asdict(cell), lambda cell=cell: means(run(cell, data(cell.dataset), lambda: None)))
+            found = run_cell(path, cell.settings, lambda cell=cell: means(run(cell, data(cell.dataset), lambda: None)))
             entries.append(found)
     print("\n\n".join(tables(entries).values()))
 
@@ -128,7 +128,7 @@ def cells_of(args: SearchArguments) -> list[Cell]:
             for arm in args.arms:
                 for seed in args.seeds:
                     cell = cell_of(options, knobs, dataset, arm, seed)
-                    cells[cell_path(Path(), cell.name, asdict(cell))] = cell
+                    cells[cell_path(Path(), cell.name, cell.settings)] = cell
     return list(cells.values())
 
 

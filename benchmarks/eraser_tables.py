@@ -68,7 +68,7 @@ def dataset_tables(arms: dict[str, Cells]) -> list[Table]:
         tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus_of(arms)} against another arm", *_tests(arms)))
     tables.append(Table("Gain over a random ranking, and the maps", *_maps(arms)))
     paper = PAPER["aopc"].get(Path(settings["dataset"]).name)
-    if paper and {"plain", "guided"} <= set(arms):
+    if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
     return tables
 
@@ -215,7 +215,8 @@ def _arm_note(arm: str, group: Cells) -> str:
     select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
     train = np.mean([cell["seconds"]["train"] for cell in group])
     evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
+    precision = "bfloat16, " if group[0]["settings"].get("bf16") else ""
     return (
-        f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {len(group)} seeds, epoch picked by validation "
-        f"{select}: {epochs}; {train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
+        f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {precision}{len(group)} seeds, epoch picked by "
+        f"validation {select}: {epochs}; {train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
     )

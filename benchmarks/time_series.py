@@ -45,9 +45,7 @@ class TimeSeriesArguments:
     network: list[str] = field(
         default_factory=lambda: list(NETWORKS), metadata={"help": "lstm, input_cell_lstm, tcn, transformer."}
     )
-    arms: list[str] = field(
-        default_factory=lambda: ["plain", "guided"], metadata={"help": ", ".join(ARMS) + "."}
-    )
+    arms: list[str] = field(default_factory=lambda: ["plain", "guided"], metadata={"help": ", ".join(ARMS) + "."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Of data, weights and batches."})
     methods: list[str] = field(
         default_factory=lambda: list(METHODS), metadata={"help": "Saliency methods; random maps are always added."}

@@ -201,9 +201,7 @@ def retrained_predictions(
     return np.concatenate(columns, axis=1)
 
 
-def _batches(
-    model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int
-) -> Iterator[tuple[list[int], Batch]]:
+def _batches(model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
     if not len(dataset):
         raise ValueError("the data set is empty: there is nothing to evaluate")
     order = range(len(dataset))

@@ -8,8 +8,9 @@ import pytest
 from datasets import DatasetDict
 
 from benchmarks import eraser
-from benchmarks.common import markdown_table
+from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
+from benchmarks.eraser_cell import Cell
 from benchmarks.eraser_rows import paired
 from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
@@ -45,6 +46,7 @@ def test_the_arms_are_paired_and_everything_is_recorded(finished):
         assert plain["settings"][name] == guided["settings"][name], name
     assert plain["settings"]["knobs"] == {"sgt_kl_weight": 0.0}
     assert guided["settings"]["knobs"] == PRESETS["text"]
+    assert "bf16" not in guided["settings"]
     # same initial weights in the same order of data: the task loss of the first epoch differs by the guidance alone
     assert plain["log_history"][0]["loss"] == pytest.approx(guided["log_history"][0]["sgt_ce"], abs=0.01)
     assert len(guided["per_example"]["correct"]) == 24
@@ -104,6 +106,17 @@ def test_texts_of_a_sorted_split_are_refused_when_a_class_is_missing(tmp_path, m
     with pytest.raises(ValueError, match=message):
         eraser.main()
     assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("folder", ["eraser", "eraser_search"])
+def test_committed_cells_are_found_by_the_code_of_today(folder):
+    """A field that is added to `Cell` must not make a finished sweep start over."""
+    paths = sorted((ROOT / "benchmarks" / "results" / folder).glob("*.json"))
+    assert paths
+    for path in paths:
+        settings = json.loads(path.read_text())["settings"]
+        cell = Cell(**settings | {"methods": tuple(settings["methods"])})
+        assert cell_path(path.parent, cell.name, cell.settings) == path
 
 
 def made_cell(arm, seed, gradient, correct=(1, 0)):
@@ -221,9 +234,12 @@ def test_real_movies_to_the_table(tmp_path, eraser_dir, shared_data):
 @pytest.mark.minilm
 def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_path):
     where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--model", str(minilm_path)]
-    result = run(tmp_path, *where, "--max_length", "48")
+    result = run(tmp_path, *where, "--max_length", "48", "--bf16", "--attn_implementation", "eager")
     assert result.returncode == 0, result.stderr
     assert "## movies, model: 24 test texts, 1 seeds" in result.stdout
+    assert "other knobs at their defaults; bfloat16, 1 seeds" in result.stdout
+    assert "the paper's Tables" not in result.stdout  # they are of a BiLSTM
+    assert {cell["settings"]["attn_implementation"] for cell in cells(tmp_path).values()} == {"eager"}
 
 
 @pytest.mark.slow

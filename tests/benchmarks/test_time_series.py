@@ -234,9 +234,7 @@ def test_every_cell_leaves_a_file_with_what_it_is_made_of(finished):
 def test_a_second_run_computes_nothing_and_says_the_same(finished, monkeypatch, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in finished.glob("*.json")}
     table = (finished / "table.md").read_text()
-    command(
-        monkeypatch, time_series, *SMALL, "--methods", "gradient", "deep_lift", "--output_dir", finished
-    )
+    command(monkeypatch, time_series, *SMALL, "--methods", "gradient", "deep_lift", "--output_dir", finished)
     assert {path.name: path.stat().st_mtime_ns for path in finished.glob("*.json")} == before
     assert (finished / "table.md").read_text() == table
     assert str(finished) in capsys.readouterr().out

@@ -174,7 +174,7 @@ def test_everything_by_keyboard(browser, page):
     assert stops[0] == "skip"
     assert {"scroll", "filter", "search", "scores", "words"} <= set(stops)
     after = "getComputedStyle(document.querySelector('article:not([hidden]) .w'), '::after').content"
-    assert browser.evaluate(after)== '"\xa0+0.1"'  # the box beside each word, by the space key
+    assert browser.evaluate(after) == '"\xa0+0.1"'  # the box beside each word, by the space key
     told = []
     for key in ("ArrowRight", "ArrowRight", "End", "ArrowRight", "Home", "ArrowLeft", "Escape"):
         browser.press(key)
@@ -189,7 +189,7 @@ def test_scores_by_pointing_and_by_clicking(browser, page):
     after = f"getComputedStyle(document.querySelector('{word}'), '::after').content"
     assert browser.evaluate(after) == "none"
     browser.hover(word)
-    assert browser.evaluate(after)== '"\xa0not scored"'
+    assert browser.evaluate(after) == '"\xa0not scored"'
     browser.click(word)
     assert status(browser, "word") == "word 4 of 8: ,, score not scored"
 

@@ -146,5 +146,3 @@ def test_a_model_sharded_by_accelerate_on_a_gpu(tmp_path):
     one = trained(tmp_path / "one", logging_steps=1, use_cpu=False)
     one.model.cpu()
     compare(tmp_path, "gpu", one, processes=1)
-
-

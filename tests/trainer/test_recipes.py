@@ -69,9 +69,7 @@ def test_the_search_finds_a_pareto_set(tmp_path):
         assert code.count(whole) == 1
         code = code.replace(whole, less)
     (tmp_path / "search.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "search.py"], cwd=tmp_path, capture_output=True, text=True, timeout=580
-    )
+    done = subprocess.run([sys.executable, "search.py"], cwd=tmp_path, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr[-3000:]
     found = re.findall(r"^accuracy (\S+), gain (\S+) (\{.*\})$", done.stdout, re.M)
     assert found
