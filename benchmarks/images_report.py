@@ -16,7 +16,7 @@ from sgt_hf.reporting.html import Picture, Report, Table, write_report
 TITLES = {
     "arm": "Accuracy, and area under it of the gradient",
     "area ↓": "Area of every saliency method",
-    "area ↓ beside the random mask": "Does the ranking help, or masking alone?",
+    "area ↓ beside the controls": "Does the ranking help, or masking alone?",
     "accuracy %": "Three kinds of removal",
 }
 DROP = "accuracy-drop-"

@@ -19,6 +19,12 @@ ARMS = (
     *("plain", "guided", "guided_detach", "guided_abs", "fine_tuned"),
     *("random_mask", "random_detach", "reversed_mask"),
 )
+# Guided arm → the arms that differ from it in which pixels are masked, and in nothing else.
+CONTROLS_OF = {
+    "guided": ("random_mask", "reversed_mask"),
+    "guided_detach": ("random_detach",),
+    "guided_abs": ("random_mask",),
+}
 
 Cells = list[dict[str, Any]]
 Measure = Callable[[Cells], dict[int, float]]  # a number of every seed
@@ -86,8 +92,10 @@ def dataset_tables(name: str, cells: Cells) -> str:
     methods = by_arm([cell for cell in cells if cell["settings"]["kind"] == "methods"])
     if methods:
         parts += [_methods(methods), _method_notes(methods)]
-    if "random_mask" in methods:
-        parts += [_beside_random_mask(methods)]
+    controlled = [(arm, control) for arm, controls in CONTROLS_OF.items() if arm in trained for control in controls]
+    pairs = [(arm, control) for arm, control in controlled if control in trained]
+    if pairs:
+        parts += [_beside_controls(trained, methods, pairs)]
     parts += [_removal(cell) for cell in cells if cell["settings"]["kind"] == "roar"]
     return "\n\n".join(parts)
 
@@ -180,14 +188,17 @@ def _methods(arms: dict[str, Cells]) -> str:
     return markdown_table(header, rows)
 
 
-def _beside_random_mask(arms: dict[str, Cells]) -> str:
-    """Each guided arm's areas minus those of the random mask: what is left is the ranking's doing."""
-    others = [arm for arm in arms if arm.startswith("guided")]
-    rows = [
-        [method, *(_compared(arms, arms[arm], partial(areas, method=method), base="random_mask") for arm in others)]
-        for method in _methods_of(arms)
-    ]
-    return markdown_table(["area ↓ beside the random mask", *(f"{arm} − random_mask" for arm in others)], rows)
+def _beside_controls(trained: dict[str, Cells], methods: dict[str, Cells], pairs: list[tuple[str, str]]) -> str:
+    """Each guided arm minus its controls: what is left is the doing of the ranking, or of its direction."""
+    size = next(iter(trained.values()))[0]["settings"]["gradient_images"]
+
+    def row(name: str, arms: dict[str, Cells], measure: Measure, digits: int = 0) -> list[str]:
+        return [name, *(_compared(arms, arms.get(arm, []), measure, digits, base=control) for arm, control in pairs)]
+
+    rows = [row("accuracy %", trained, accuracies, 2)]
+    rows += [row(f"gradient, {size:,} images", trained, partial(areas, method="gradient"))]
+    rows += [row(method, methods, partial(areas, method=method)) for method in _methods_of(methods)]
+    return markdown_table(["area ↓ beside the controls", *(f"{arm} − {control}" for arm, control in pairs)], rows)
 
 
 def _methods_of(arms: dict[str, Cells]) -> list[str]:
