@@ -155,16 +155,22 @@ def means(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """Lay out the log, one table a data set, the best by the rule first.
+    """Lay out the log, one table a data set and model, the best by the rule first.
 
     Args:
         entries: The finished cells.
+
+    Returns:
+        By data set and model, Markdown.
     """
-    found = {}
-    for dataset in sorted({Path(entry["settings"]["dataset"]).name for entry in entries}):
-        own = [entry for entry in entries if Path(entry["settings"]["dataset"]).name == dataset]
-        found[dataset] = f"### {dataset}, on {own[0]['texts']} validation texts\n\n{_table(own)}"
-    return found
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in entries:
+        settings = entry["settings"]
+        groups.setdefault((Path(settings["dataset"]).name, Path(settings["model"]).name), []).append(entry)
+    return {
+        f"{dataset}-{model}": f"### {dataset}, {model}: {own[0]['texts']} validation texts\n\n{_table(own)}"
+        for (dataset, model), own in sorted(groups.items())
+    }
 
 
 def score(entry: dict[str, Any]) -> float:

@@ -33,7 +33,7 @@ def entry(arm, accuracy, comprehensiveness, sufficiency):
     options = {"learning_rate": 0.1, "dropout": None, "pooling": "max" if arm == "plain" else "mean"}
     options |= {"hidden_size": 4, "max_length": 10, "epochs": 2}
     return {
-        "settings": {"dataset": "toy", "arm": arm, "seed": 0, "knobs": knobs} | options,
+        "settings": {"dataset": "toy", "model": "a/net", "arm": arm, "seed": 0, "knobs": knobs} | options,
         "validation": {"loss": [0.6, 0.5]},
         "accuracy": accuracy,
         "confidence": 0.9,
@@ -48,8 +48,10 @@ def test_the_table_by_hand():
     for one in entries:
         one["methods"]["random"] = {"comprehensiveness": 0.0, "sufficiency": 0.0}
     assert [score(one) for one in entries] == pytest.approx([0.2, 0.4])
-    lines = tables(entries)["toy"].splitlines()
-    assert lines[0] == "### toy, on 5 validation texts"
+    other = {**entries[0], "settings": entries[0]["settings"] | {"model": "bilstm"}}
+    assert list(tables([other, *entries])) == ["toy-bilstm", "toy-net"]  # a model's rows stand by themselves
+    lines = tables([other, *entries])["toy-net"].splitlines()
+    assert lines[0] == "### toy, net: 5 validation texts"
     # the pooling differs between the entries and is told; the width does not
     guided = "| masking delete, learning_rate 0.1, pooling mean | guided, seed 0 | 0.500           | 0.700 (too low) |"
     assert lines[4].startswith(f"{guided} 0.900      | 0.400")
