@@ -13,7 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sgt_hf import SaliencyGuidedArguments
+from sgt_hf.metrics.significance import student_mean
 
 PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
 
@@ -120,3 +123,21 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in [header, *rows]]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def told_difference(differences: Sequence[float], digits: int) -> str:
+    """Tell the mean of paired differences, and from three on its 95 % interval, with a star where it excludes zero.
+
+    Args:
+        differences: One per seed, finite.
+        digits: After the point.
+
+    Example:
+        >>> told_difference([1.0, 2.0, 3.0], 1)
+        '+2.0 {-0.5, +4.5}'
+    """
+    if len(differences) < 3:
+        return f"{np.mean(differences):+.{digits}f}" if differences else ""
+    interval = student_mean(differences)
+    star = "*" if interval.excludes_zero else ""
+    return f"{interval.mean:+.{digits}f} {{{interval.low:+.{digits}f}, {interval.high:+.{digits}f}}}{star}"

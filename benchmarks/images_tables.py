@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.common import markdown_table
-from sgt_hf.metrics.significance import student_mean
+from benchmarks.common import markdown_table, told_difference
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
 ARMS = (
@@ -238,12 +236,7 @@ def _compared(arms: dict[str, Cells], cells: Cells, measure: Measure, digits: in
     if base not in arms or cells is arms[base]:
         return ""
     theirs, own = measure(arms[base]), measure(cells)
-    pairs: NDArray[np.float64] = np.array([own[seed] - theirs[seed] for seed in own if seed in theirs])
-    if len(pairs) < 3:
-        return f"{pairs.mean():+.{digits}f}" if len(pairs) else ""
-    interval = student_mean(pairs)
-    star = "*" if interval.excludes_zero else ""
-    return f"{interval.mean:+.{digits}f} {{{interval.low:+.{digits}f}, {interval.high:+.{digits}f}}}{star}"
+    return told_difference([own[seed] - theirs[seed] for seed in own if seed in theirs], digits)
 
 
 def _mean(by_seed: dict[int, float], digits: int) -> str:

@@ -20,7 +20,7 @@ from datasets import DatasetDict, disable_progress_bars
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser, PreTrainedModel, PrinterCallback, set_seed
 
-from benchmarks.common import cell_path, markdown_table, run_cell, write_atomically
+from benchmarks.common import cell_path, markdown_table, run_cell, told_difference, write_atomically
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
@@ -45,6 +45,8 @@ NETWORKS: dict[str, tuple[type[SeriesConfig], dict[str, Any]]] = {
     "transformer": (SeriesTransformerConfig, {"num_layers": 2, "feed_forward_size": 100}),
 }
 FILLS = ("channel_mean", "uniform")
+
+Cells = list[dict[str, Any]]
 
 
 @dataclass
@@ -92,8 +94,9 @@ def main() -> None:
     for cell in tqdm(list(planned(args)), unit="cell"):
         path = cell_path(output, f"{cell.dataset}-{cell.network}-{cell.arm}-seed{cell.seed}", asdict(cell))
         found.append(run_cell(path, asdict(cell), lambda cell=cell: run(cell, Path(args.data_dir))))
-    write_atomically(output / "table.md", table(found) + "\n")
-    print(f"\n{table(found)}\n\none JSON per cell and table.md are in {output.resolve()}")
+    (text,) = tables(found).values()
+    write_atomically(output / "table.md", text + "\n")
+    print(f"\n{text}\n\none JSON per cell and table.md are in {output.resolve()}")
 
 
 def planned(args: RealSeriesArguments) -> Iterator[Cell]:
@@ -168,32 +171,76 @@ def arguments(cell: Cell, folder: str) -> SaliencyGuidedTrainingArguments:
     )
 
 
-def tables(cells: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the one table, where there are cells."""
-    return {"accuracy": table(cells)} if cells else {}
+def tables(cells: Cells) -> dict[str, str]:
+    """Return the tables, where there are cells, as one text."""
+    return {"accuracy": "\n\n".join([_values(cells), _gains(cells), _note(cells)])} if cells else {}
 
 
-def table(cells: list[dict[str, Any]]) -> str:
-    """Lay out accuracy and area under accuracy, mean ± deviation over seeds, by set, network and arm."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(cell["settings"][name] for name in ("dataset", "network", "arm")), []).append(cell)
-    methods = cells[0]["settings"]["methods"]
-    header = ["", "", "", "accuracy %", *(f"{method}, {fill} ↓" for fill in FILLS for method in methods)]
+def _values(cells: Cells) -> str:
+    """Accuracy and area under accuracy, mean ± deviation over seeds, by set, network and arm."""
+    header = ["", "", "", "accuracy %", *(f"{method}, {fill} ↓" for fill, method in _measures(cells))]
     rows = []
-    for (dataset, network, arm), some in sorted(groups.items(), key=lambda item: (*item[0][:2], item[0][2] != "plain")):
-        areas = [
-            _spread([area_under_accuracy(cell["curves"][fill][method]) for cell in some], 0)
-            for fill in FILLS
-            for method in methods
+    for (dataset, network), arms in _by_network(cells).items():
+        for arm, some in arms.items():
+            areas = [_spread([_area(cell, *measure) for cell in some.values()], 0) for measure in _measures(cells)]
+            accuracy = _spread([100 * cell["accuracy"] for cell in some.values()], 1)
+            rows.append([dataset, network, arm, accuracy, *areas])
+    return markdown_table(header, rows)
+
+
+def _gains(cells: Cells) -> str:
+    """Guided minus plain, seed by seed: accuracy, and how far a map's area lies below that of a random one."""
+    measures = [(fill, method) for fill, method in _measures(cells) if method != "random"]
+    if "random" not in cells[0]["settings"]["methods"]:
+        measures = []  # there is nothing to hold a map against
+    header = ["guided − plain", "", "accuracy %", *(f"below random: {method}, {fill} ↑" for fill, method in measures)]
+    rows = []
+    for (dataset, network), arms in _by_network(cells).items():
+        plain, guided = arms.get("plain", {}), arms.get("guided", {})
+        pairs = [(guided[seed], plain[seed]) for seed in sorted(guided.keys() & plain.keys())]
+        accuracy = told_difference([100 * (own["accuracy"] - theirs["accuracy"]) for own, theirs in pairs], 1)
+        leads = [
+            told_difference([_lead(own, *measure) - _lead(theirs, *measure) for own, theirs in pairs], 0)
+            for measure in measures
         ]
-        rows.append([dataset, network, arm, _spread([100 * cell["accuracy"] for cell in some], 1), *areas])
-    seeds = max(len(some) for some in groups.values())
+        rows.append([dataset, network, accuracy, *leads])
+    return markdown_table(header, rows)
+
+
+def _note(cells: Cells) -> str:
+    counts = {len(some) for arms in _by_network(cells).values() for some in arms.values()}
+    seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
     return (
-        f"{markdown_table(header, rows)}\n\nArea under accuracy in percent over cells removed in percent, 0 to 90 "
-        f"(at most 9,000; lower is better beside its own random), removed cells set to the series' channel mean or to "
-        f"random values; {seeds} seeds, {cells[0]['settings']['epochs']} epochs."
+        "Area under accuracy in percent over cells removed in percent, 0 to 90 (at most 9,000; lower is better beside "
+        f"its own random), removed cells set to the series' channel mean or to random values; {seeds} seeds, "
+        f"{cells[0]['settings']['epochs']} epochs. {{ }} is Student's 95 % interval over seeds, * where it excludes 0."
     )
+
+
+def _by_network(cells: Cells) -> dict[tuple[str, str], dict[str, dict[int, dict[str, Any]]]]:
+    """Sort cells by set and network, then arm, plain first, then seed."""
+    groups: dict[tuple[str, str], dict[str, dict[int, dict[str, Any]]]] = {}
+    for cell in sorted(cells, key=_order):
+        dataset, network, _, seed = _order(cell)
+        groups.setdefault((dataset, network), {}).setdefault(cell["settings"]["arm"], {})[seed] = cell
+    return groups
+
+
+def _order(cell: dict[str, Any]) -> tuple[str, str, bool, int]:
+    settings = cell["settings"]
+    return settings["dataset"], settings["network"], settings["arm"] != "plain", settings["seed"]
+
+
+def _measures(cells: Cells) -> list[tuple[str, str]]:
+    return [(fill, method) for fill in FILLS for method in cells[0]["settings"]["methods"]]
+
+
+def _area(cell: dict[str, Any], fill: str, method: str) -> float:
+    return area_under_accuracy(cell["curves"][fill][method])
+
+
+def _lead(cell: dict[str, Any], fill: str, method: str) -> float:
+    return _area(cell, fill, "random") - _area(cell, fill, method)
 
 
 def _spread(values: list[float], digits: int) -> str:

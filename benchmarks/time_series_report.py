@@ -90,7 +90,7 @@ def time_series_report(
         title="Time series: do saliency maps find what is informative?",
         lead="Plain against saliency guided training. The cells of a synthetic series that tell its class lie in a "
         "known box; a map is good where it ranks them first. Arms are paired by seed: data and initial weights.",
-        tables=[*_tables(cells), *_real_table(kinds["real"])],
+        tables=[*_tables(cells), *_real_tables(kinds["real"])],
         figures=[*_box_pictures(cells), *distribution_pictures(samples), *_drops(kinds["real"])],
         maps=[*map_pictures(samples), *_mnist_maps(kinds["MNIST"])],
         provenance=provenance(every, command, paper()["source"]) | settings,
@@ -111,9 +111,13 @@ def _tables(cells: Cells) -> list[Table]:
     return found
 
 
-def _real_table(cells: Cells) -> list[Table]:
-    title = "Real series: accuracy, and the area under it as cells are removed"
-    return [replace(table, title=title) for text in real_tables(cells).values() for table in tables_in(text)]
+def _real_tables(cells: Cells) -> list[Table]:
+    titles = {
+        "": "Real series: accuracy, and the area under it as cells are removed",
+        "guided − plain": "Real series: guided minus plain, each area beside its own random map's",
+    }
+    found = [table for text in real_tables(cells).values() for table in tables_in(text)]
+    return [replace(table, title=titles[table.header[0]]) for table in found]
 
 
 def _boxes(cells: Cells) -> dict[str, Any]:

@@ -321,6 +321,29 @@ def test_figures_by_the_place_of_the_box():
     assert time_series_figures.box_figures([]) == {}
 
 
+def made_real(arm, seed, gradient, accuracy=0.9, methods=("gradient", "random")):
+    """Accuracy falls at the first removal to `gradient`, by the random map to 0.8."""
+    settings = {"dataset": "GunPoint", "network": "tcn", "arm": arm, "seed": seed, "epochs": 3, "methods": methods}
+    curves = {name: [level] * 10 for name, level in (("gradient", gradient), ("random", 0.8)) if name in methods}
+    return {"settings": settings, "accuracy": accuracy, "curves": {"channel_mean": curves, "uniform": curves}}
+
+
+def test_the_real_series_gain_on_paper():
+    """A flat curve's area is its accuracy times 90; random's 7200 less 5400 is a lead of 1800, guided's of 2700."""
+    cells = [made_real("plain", seed, 0.6) for seed in (0, 1, 2)] + [made_real("guided", 2, 0.5, 0.95)]
+    text = time_series_real.tables(cells)["accuracy"]
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| G")]
+    assert rows[0] == ["GunPoint", "tcn", "plain", "90.0 ± 0.0", "5400 ± 0", "7200 ± 0", "5400 ± 0", "7200 ± 0"]
+    assert rows[1] == ["GunPoint", "tcn", "guided", "95.0", "4500", "7200", "4500", "7200"]
+    assert rows[2] == ["GunPoint", "tcn", "+5.0", "+900", "+900"]
+    assert "1 to 3 seeds, 3 epochs" in text
+    cells += [made_real("guided", seed, 0.5 + seed / 100) for seed in (0, 1)]
+    assert "| +870 {+741, +999}* " in time_series_real.tables(cells)["accuracy"]  # 900, 810, 900: ± 4.303 · 52 / √3
+    alone = [made_real(arm, 0, 0.6, methods=("gradient",)) for arm in ("plain", "guided")]
+    assert "below random" not in time_series_real.tables(alone)["accuracy"]
+    assert time_series_real.tables([]) == {}
+
+
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_real_series_by_one_command(shared_data, tmp_path, monkeypatch, capsys):

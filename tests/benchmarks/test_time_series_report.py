@@ -92,7 +92,14 @@ def test_real_series_and_digits(tmp_path):
     real = [
         FACTS
         | {
-            "settings": {"dataset": "toy", "network": "tcn", "arm": arm, "methods": ["gradient"], "epochs": 1},
+            "settings": {
+                "dataset": "toy",
+                "network": "tcn",
+                "arm": arm,
+                "seed": 0,
+                "methods": ["gradient"],
+                "epochs": 1,
+            },
             "accuracy": 0.5,
             "curves": {fill: {"gradient": [0.5] * len(LEVELS)} for fill in ("channel_mean", "uniform")},
         }
@@ -105,8 +112,10 @@ def test_real_series_and_digits(tmp_path):
         for arm in ("plain", "guided")
     ]
     report = time_series_report([], real=real, mnist=digits, command=["x"])
-    (table,) = report.tables
-    assert list(table.rows[0]) == ["toy", "tcn", "plain", "50.0", "4500", "4500"]  # half of 9,000
+    values, gains = report.tables
+    assert list(values.rows[0]) == ["toy", "tcn", "plain", "50.0", "4500", "4500"]  # half of 9,000
+    assert list(gains.rows[0]) == ["toy", "tcn", "+0.0"]  # no random map to hold the areas against
+    assert gains.title.startswith("Real series: guided minus plain")
     assert [figure.title.rpartition(" ")[2] for figure in report.figures] == ["channel_mean", "uniform"]
     assert "gradient, plain 50, 50" in report.figures[0].alt
     assert report.maps[0].alt == "A grid of maps. Columns: input, gradient plain, gradient guided. Rows: 7."
