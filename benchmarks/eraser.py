@@ -87,7 +87,7 @@ class EraserArguments:
     dropout: float | None = field(default=None, metadata={"help": "Of the BiLSTM."})
     bf16: bool = field(default=False, metadata={"help": "Train under bfloat16 autocast; measuring is in float32."})
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "As in from_pretrained; eager is the fastest in bfloat16 on a CPU."}
+        default=None, metadata={"help": "As in from_pretrained; eager can be the faster one in bfloat16 on a CPU."}
     )
     limit: int | None = field(default=None, metadata={"help": "At most this many texts a split, drawn at random."})
     select: str = field(

@@ -108,7 +108,7 @@ def test_texts_of_a_sorted_split_are_refused_when_a_class_is_missing(tmp_path, m
     assert not list(tmp_path.glob("*.json"))
 
 
-@pytest.mark.parametrize("folder", ["eraser", "eraser_search"])
+@pytest.mark.parametrize("folder", ["eraser", "eraser-movies-paper", "eraser_search"])
 def test_committed_cells_are_found_by_the_code_of_today(folder):
     """A field that is added to `Cell` must not make a finished sweep start over."""
     paths = sorted((ROOT / "benchmarks" / "results" / folder).glob("*.json"))
