@@ -39,6 +39,15 @@ def pair(dataset, **options):
     return [cell(dataset, arm, **options) for arm in ("guided", "plain")]
 
 
+def test_guidance_stands_beside_its_control():
+    control = [cell(dataset, "random_mask", sample=False) for dataset in ("middle", "rare_time")]
+    report = time_series_report([*pair("middle"), *pair("rare_time"), *control], command=[])
+    gains = next(table for table in report.tables if table.title.startswith("What an arm gains"))
+    row = dict(zip(gains.header, gains.rows[0], strict=True))
+    assert row["random_mask − plain, permuted columns"] == "+0.000 [+0.000, +0.000] 0/2"
+    assert row["guided − random_mask, permuted columns"] == "+0.100 [+0.100, +0.100]* 2/2"
+
+
 def test_the_page_on_paper():
     report = time_series_report([*pair("middle"), *pair("rare_time", sample=False)], command=["python", "x", "a b"])
     first = next(table for table in report.tables if "Table 2" in table.title)
@@ -46,6 +55,7 @@ def test_the_page_on_paper():
     assert first.rows[0][1] == f"0.200 → 0.300 ({left:.3f} → {right:.3f})"
     gains = next(table for table in report.tables if table.title.startswith("What an arm gains"))
     assert gains.rows[0][3] == "+0.100 [+0.100, +0.100]* 2/2"
+    assert not any("random_mask" in column for column in gains.header)  # it was not run
     (distribution,) = report.figures
     assert distribution.title == "TCN, plain and guided, 3 steps of 2 features: distribution of gradients"
     (maps,) = report.maps
