@@ -70,14 +70,14 @@ def load_uea(
 
     Raises:
         FileNotFoundError: The folder lacks one of the files.
-        TsFormatError: A file is malformed; see `read_ts`.
+        TsFormatError: A file is malformed, see `read_ts`, or test has classes or features that train has not.
         ValueError: An argument is out of range, a class is too small to be split, or a series is constant.
     """
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction must lie in [0, 1), got {validation_fraction}")
     train = read_ts(_find(Path(folder), "TRAIN"), missing=missing)
     test_path = _find(Path(folder), "TEST")
-    test = _with_names(read_ts(test_path, missing=missing), train.label_names, test_path)
+    test = _like_train(read_ts(test_path, missing=missing), train, test_path)
     parts = {"train": train}
     if validation_fraction:
         parts = _set_aside(train, validation_fraction, seed)
@@ -223,12 +223,16 @@ def _find(folder: Path, part: str) -> Path:
     return found[0]
 
 
-def _with_names(test: TsFile, label_names: list[str], path: Path) -> TsFile:
-    """Number the classes of test as train does."""
-    unknown = sorted(set(test.label_names) - set(label_names))
+def _like_train(test: TsFile, train: TsFile, path: Path) -> TsFile:
+    """Number the classes of test as train does; refuse classes or a number of features that train has not."""
+    unknown = sorted(set(test.label_names) - set(train.label_names))
     if unknown:
-        raise TsFormatError(f"{path}: the header names the classes {unknown}, which train has not: {label_names}")
-    return TsFile(test.series, [label_names.index(test.label_names[label]) for label in test.labels], label_names)
+        raise TsFormatError(f"{path}: the header names the classes {unknown}, which train has not: {train.label_names}")
+    widths = [part.series[0].shape[1] for part in (test, train)]
+    if widths[0] != widths[1]:
+        raise TsFormatError(f"{path}: the series have {widths[0]} features, and those of train {widths[1]}")
+    labels = [train.label_names.index(test.label_names[label]) for label in test.labels]
+    return TsFile(test.series, labels, train.label_names)
 
 
 def _set_aside(train: TsFile, fraction: float, seed: int) -> dict[str, TsFile]:

@@ -121,6 +121,14 @@ def test_a_class_that_train_has_not(walks):
         load_uea(walks)
 
 
+@pytest.mark.parametrize("scale", [True, False])
+def test_features_that_train_has_not(walks, scale):
+    """One feature would be stretched over train's two without a word."""
+    write(walks / "Walks_TEST.ts", HEADER.replace("@dimensions 2\n", "") + "2,9:down\n3,3,4:Up\n")
+    with pytest.raises(TsFormatError, match=r"Walks_TEST\.ts: the series have 1 features, and those of train 2"):
+        load_uea(walks, scale=scale)
+
+
 def test_a_constant_series_is_named(walks):
     write(walks / "Walks_TEST.ts", HEADER + "2,9:5,20:down\n4,4:2,2:Up\n")
     with pytest.raises(ValueError, match="test, sample 1 is constant"):
