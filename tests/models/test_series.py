@@ -164,11 +164,18 @@ def test_input_cell_attention_agrees_with_the_definition(padded):
 
 
 def test_input_cell_attention_stands_extreme_scores():
-    attention = InputCellAttention(5, 4, 1)
+    """A score of −160, then nine of +160: each step sees itself and those before it, and no gradient is lost."""
+    attention = InputCellAttention(2, 2, 1)
     with torch.no_grad():
-        attention.score.weight.fill_(9.0)  # scores up to ±36
-        attention.hidden.weight.fill_(10.0)
-    assert attention(5 * series()).isfinite().all()
+        attention.hidden.weight.copy_(9 * torch.eye(2))
+        attention.hidden.bias.zero_()
+        attention.score.weight.fill_(80.0)
+    values = torch.tensor([[[-3.0, -3.0]] + [[3.0, 3.0]] * 9], requires_grad=True)
+    found = attention(values)
+    torch.testing.assert_close(found[0], values[0])
+    (gradient,) = torch.autograd.grad(found.sum(), values)
+    harmonic = sum(1 / step for step in range(1, 10))  # how much of a step's weight goes to the first high one
+    torch.testing.assert_close(gradient[0, :2], torch.tensor([[1.0, 1.0], [harmonic, harmonic]]))
 
 
 def test_the_lstm_is_torchs_own():

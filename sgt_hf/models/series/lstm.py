@@ -88,7 +88,8 @@ class InputCellAttention(nn.Module):
     A step's score does not depend on the step that looks back at it, so one pass scores all, and the softmaxes of all
     steps share their numerators: with e_s the exponentials and z_t = Σ_{s ≤ t} e_s their running sum, the weights
     averaged over hops are the matrix product (1 / z)(T × r) · e(r × T) / r below its diagonal. There is no loop over
-    time. As the scores pass through tanh they are bounded by ‖W₂‖₁, and centred exponentials do not overflow.
+    time. As the scores pass through tanh they lie within ±‖W₂‖₁; in float64 the exponentials and the squares of their
+    sums, which the gradient takes, neither overflow nor vanish up to a norm of 170.
 
     References:
         Ismail, Gunady, Pessoa, Corrada Bravo, Feizi. Input-Cell Attention Reduces Vanishing Saliency of Recurrent
@@ -108,8 +109,9 @@ class InputCellAttention(nn.Module):
     def forward(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the attended inputs (B, T, C) of values (B, T, C) padded at the end; steps beyond a length count 0."""
         scores = self.score(torch.tanh(self.hidden(values)))
+        scores = scores if values.device.type == "mps" else scores.double()  # Apple's GPUs have no float64
         exponentials = (scores - scores.mean(1, keepdim=True).detach()).exp()
         if lengths is not None:
             exponentials = exponentials * within(values, lengths)
         shares = exponentials.cumsum(1).reciprocal() / scores.shape[-1]
-        return (shares @ exponentials.transpose(1, 2)).tril() @ values
+        return (shares @ exponentials.transpose(1, 2)).tril().to(values.dtype) @ values
