@@ -109,7 +109,7 @@ def test_integrated_gradients_are_complete(baseline):
     adapter, batch, _ = setting(model, "good film not dull", "bad")
     start = torch.zeros_like(point.features)
     if baseline != "zero":
-        start = adapter.baseline_features(model, baseline, point.features)
+        start = adapter.baseline_features(model, baseline, point.features, point.eligible)
     start = torch.where(point.eligible[..., None], start, point.features)
     with torch.no_grad(), evaluating(model):
         whole = model(**batch).logits[:, 1]
@@ -345,4 +345,4 @@ def test_random_scores_are_uniform_per_sample_and_zero_elsewhere():
 def test_a_baseline_the_tokenizer_lacks_is_refused():
     model, tokenizer = make_model("gpt2"), make_tokenizer("gpt2")
     with pytest.raises(ValueError, match="no mask token to make a baseline of: use baseline 'zero'"):
-        TextAdapter(tokenizer).baseline_features(model, "mask", torch.zeros(1, 2, 8))
+        TextAdapter(tokenizer).baseline_features(model, "mask", torch.zeros(1, 2, 8), torch.ones(1, 2) > 0)

@@ -96,8 +96,15 @@ class Adapter(ABC):
         """Return the samples at `rows` (M,), no wider than the largest of them."""
 
     @abstractmethod
-    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
-        """Return what stands for nothing in the place of `features` (same shape), for an attribution's baseline."""
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
+        """Return what stands for nothing in the place of `features` (same shape), for an attribution's baseline.
+
+        Args:
+            model: The model.
+            name: Of the baseline.
+            features: The ranked tensor.
+            eligible: (B, F) bool, see `eligible`.
+        """
 
     @abstractmethod
     def collator(self) -> Collator:

@@ -126,8 +126,8 @@ class DenseAdapter(Adapter):
         """Return the samples at `rows`."""
         return {name: column[rows] for name, column in batch.items()}
 
-    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
-        """Return an attribution's baseline: the adapter's `constant`, or the sample's `channel_mean`.
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
+        """Return an attribution's baseline: the adapter's `constant`, or the `channel_mean` of the sample's own values.
 
         Raises:
             ValueError: The name is neither.
@@ -135,7 +135,7 @@ class DenseAdapter(Adapter):
         if name not in BASELINES:
             raise ValueError(f"unknown baseline {name!r} for {self.kind}: use 'zero', 'uniform' or one of {BASELINES}")
         values = self.rows(features.detach())
-        real = torch.ones_like(values[..., :1], dtype=torch.bool)
+        real = eligible.reshape(*values.shape[:2], -1)[..., :1]
         facts = DenseFacts(real, torch.as_tensor(self.constant, device=values.device, dtype=values.dtype))
         filled = facts.constant.expand_as(values) if name == "constant" else channel_mean(values, real, facts)
         return self.unrows(filled, features)

@@ -71,11 +71,11 @@ class ImageAdapter(DenseAdapter):
         if masking == "constant":
             self._require_black("masking")
 
-    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
         """See `DenseAdapter.baseline_features`; `constant` is a black image."""
         if name == "constant":
             self._require_black("baseline")
-        return super().baseline_features(model, name, features)
+        return super().baseline_features(model, name, features, eligible)
 
     def collator(self) -> PixelCollator:
         """Return a collator that stacks images and refuses what no model should be given."""

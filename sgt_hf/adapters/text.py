@@ -163,13 +163,14 @@ class TextAdapter(Adapter):
         part = slice(-width, None) if self._pads_left else slice(width)
         return {name: column[:, part] for name, column in chosen.items()}
 
-    def baseline_features(self, model: nn.Module, name: str, features: Tensor) -> Tensor:
+    def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
         """Embed one special token, as an attribution's baseline.
 
         Args:
             model: The model.
             name: The role of the token: `pad`, `mask`, `unk` or `sep`.
             features: (B, L, D) whose shape and dtype are taken.
+            eligible: Of no use here: the vector does not depend on the text.
 
         Returns:
             (B, L, D), the same vector everywhere.

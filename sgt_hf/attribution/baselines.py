@@ -32,7 +32,7 @@ def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str, *, see
     elif name == "zero":
         start = torch.zeros_like(point.features)
     else:
-        start = adapter.baseline_features(model, name, point.features)
+        start = adapter.baseline_features(model, name, point.features, point.eligible)
     rows, own = as_rows(start, adapter.feature_dim), as_rows(point.features, adapter.feature_dim)
     kept = torch.where(point.eligible[..., None], rows, own)
     return from_rows(kept, point.features, adapter.feature_dim).detach()

@@ -1,6 +1,6 @@
 """Model + adapter + images → a score for every pixel → predictions with the highest removed: IID, OOD, ROAR.
 
-The scores are computed once per method and used for every level and every fill.
+A series' cells are scored and removed in the same way, and its padding never. The scores are computed once per method and used for every level and every fill.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..adapters import Adapter
 from ..adapters.base import Batch, Masking, logits_of
@@ -39,7 +40,7 @@ def pixel_scores(
 
     Args:
         model: A classifier; its modes and gradients are left as they were.
-        dataset: N labelled rows, a map-style data set of images of one size.
+        dataset: N labelled rows, a map-style data set of images of one size, or of series.
         adapter: The model's.
         methods: Names of `sgt_hf.attribution.ATTRIBUTIONS`.
         settings: Of the methods; None for the usual ones.
@@ -47,7 +48,8 @@ def pixel_scores(
         batch_size: Images attributed at once.
 
     Returns:
-        For each method (N, F) float32 on the CPU, signed; rank by their size.
+        For each method (N, F) float32 on the CPU, signed; rank by their size. Series shorter than the longest have 0 in
+        the place of padding.
 
     Raises:
         ValueError: An unknown method, no image, or images without labels.
@@ -72,7 +74,7 @@ def pixel_scores(
     for method, parts in deltas.items():
         if parts:
             warn_if_incomplete(method, torch.cat(parts), settings)
-    return {method: torch.cat(parts) for method, parts in found.items()}
+    return {method: _as_wide_as_the_widest(parts) for method, parts in found.items()}
 
 
 def predictions_under_removal(
@@ -119,12 +121,13 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
     Args:
         batch: Without labels.
         adapter: Of its model.
-        scores: (B, F).
+        scores: (B, F), or wider: the batch's padding is at the end.
         level: Share of the eligible features, in [0, 1].
         fill: A masking of the adapter.
     """
     eligible = adapter.eligible(batch)
-    drop = select_top(scores.abs().to(eligible.device), eligible, ceil_share(level, eligible.sum(1)))
+    sizes = scores[:, : eligible.shape[1]].abs().to(eligible.device)  # of a batch whose longest series is shorter
+    drop = select_top(sizes, eligible, ceil_share(level, eligible.sum(1)))
     return adapter.mask(batch, drop, fill)
 
 
@@ -211,6 +214,12 @@ def _batches(model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int) 
 
 def _predicted(model: nn.Module, adapter: Adapter, batch: Mapping[str, Tensor]) -> Tensor:
     return logits_of(model(**adapter.model_inputs(batch))).argmax(-1)
+
+
+def _as_wide_as_the_widest(parts: Sequence[Tensor]) -> Tensor:
+    """Join the scores of batches (B, F), those of shorter series padded at the end with 0."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([functional.pad(part, (0, width - part.shape[1])) for part in parts])
 
 
 def _check_scores(dataset: Any, scores: Tensor) -> None:

@@ -74,11 +74,13 @@ def test_a_callable_is_a_masking():
 
 def test_baselines():
     x = batch()["x"]
-    adapter = Cells("x", constant=[1.0, 2.0])
-    assert adapter.baseline_features(Net(), "constant", x)[1].tolist() == [[1, 2]] * 3
-    assert adapter.baseline_features(Net(), "channel_mean", x)[0].tolist() == [[2, 3]] * 3
+    adapter, eligible = Cells("x", constant=[1.0, 2.0]), torch.ones(2, 6, dtype=torch.bool)
+    assert adapter.baseline_features(Net(), "constant", x, eligible)[1].tolist() == [[1, 2]] * 3
+    assert adapter.baseline_features(Net(), "channel_mean", x, eligible)[0].tolist() == [[2, 3]] * 3
+    eligible[:, 4:] = False  # padding does not count
+    assert adapter.baseline_features(Net(), "channel_mean", x, eligible)[0].tolist() == [[1, 2]] * 3
     with pytest.raises(ValueError, match="unknown baseline 'pad'"):
-        adapter.baseline_features(Net(), "pad", x)
+        adapter.baseline_features(Net(), "pad", x, eligible)
 
 
 def test_what_cannot_work_is_refused():

@@ -97,7 +97,7 @@ def test_black_is_read_off_the_image_processor():
     assert ImageAdapter(ViTImageProcessor(do_normalize=False)).constant == (0.0,)
     adapter = adapter_for(Weighted(), processor)
     assert isinstance(adapter, ImageAdapter)
-    black = adapter.baseline_features(Weighted(), "constant", images())
+    black = adapter.baseline_features(Weighted(), "constant", images(), torch.ones(2, 6, dtype=torch.bool))
     assert black[0, :, 1, 2].tolist() == pytest.approx([-1, -2, 0])
 
 
@@ -107,8 +107,8 @@ def test_where_black_is_not_known_it_is_not_guessed():
     with pytest.raises(ValueError, match=r"masking 'constant' paints pixels black, .* not known: ImageAdapter\("):
         adapter.check(masking="constant", granularity="token")
     with pytest.raises(ValueError, match="baseline 'constant' paints pixels black"):
-        adapter.baseline_features(Weighted(), "constant", images())
-    assert adapter.baseline_features(Weighted(), "channel_mean", images())[0, 0].unique().tolist() == [2.5]
+        adapter.baseline_features(Weighted(), "constant", images(), torch.ones(2, 6, dtype=torch.bool))
+    assert adapter.baseline_features(Weighted(), "channel_mean", images(), torch.ones(2, 6, dtype=torch.bool))[0, 0].unique().tolist() == [2.5]
 
 
 class Unnamed:

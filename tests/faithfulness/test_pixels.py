@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sgt_hf.adapters import ImageAdapter
+from sgt_hf.adapters import ImageAdapter, SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.faithfulness.pixels import (
@@ -58,6 +58,46 @@ def test_the_batch_size_does_not_matter_and_modes_are_given_back():
         assert one[method].shape == (5, 64)
         torch.testing.assert_close(one[method], all_[method], atol=1e-5, rtol=1e-4)
     assert all(module.training for module in model.modules())
+
+
+class LastStep(nn.Module):
+    """A recurrent classifier of series, which reads nothing beyond a series' last real step."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.LSTM(2, 4, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, input_values, attention_mask=None):
+        states = self.body(input_values)[0]
+        if attention_mask is None:
+            return {"logits": self.head(states[:, -1])}
+        return {"logits": self.head(states[torch.arange(len(states)), attention_mask.sum(1) - 1])}
+
+
+@pytest.mark.parametrize("baseline", ["zero", "uniform", "constant", "channel_mean"])
+def test_series_of_unequal_length_are_scored_and_masked_as_if_alone(baseline):
+    lengths = (9, 9, 4, 4, 6, 5)
+    torch.manual_seed(1)
+    rows = [{"input_values": torch.randn(length, 2) + 2, "labels": length % 3} for length in lengths]
+    adapter, model, settings = SeriesAdapter(), LastStep(), AttributionSettings(steps=6, baseline=baseline)
+    methods, levels = ("integrated_gradients", "random"), (0.0, 0.5, 0.9)
+    one, pairs, all_ = (
+        pixel_scores(model, rows, adapter, methods=methods, settings=settings, batch_size=size) for size in (1, 2, 6)
+    )
+    for method in methods:
+        assert one[method].shape == (6, 18)
+        assert not one[method][2, 8:].any()
+        torch.testing.assert_close(one[method], pairs[method])
+        torch.testing.assert_close(one[method], all_[method])
+    removed = [
+        predictions_under_removal(
+            model, rows, adapter, one["random"], levels=levels, fill="channel_mean", batch_size=size
+        ).tolist()
+        for size in (1, 2, 6)
+    ]
+    assert removed[0] == removed[1] == removed[2]
 
 
 def slow_predictions(model, images, scores, levels, fill):
