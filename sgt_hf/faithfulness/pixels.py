@@ -1,6 +1,7 @@
 """Model + adapter + images → a score for every pixel → predictions with the highest removed: IID, OOD, ROAR.
 
-A series' cells are scored and removed in the same way, and its padding never. The scores are computed once per method and used for every level and every fill.
+A series' cells are scored and removed in the same way, and its padding never. The scores are computed once per method
+and used for every level and every fill.
 """
 
 from __future__ import annotations

@@ -104,11 +104,12 @@ def test_black_is_read_off_the_image_processor():
 def test_where_black_is_not_known_it_is_not_guessed():
     adapter = ImageAdapter()
     adapter.check(masking="uniform", granularity="token")
+    everything = torch.ones(2, 6, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"masking 'constant' paints pixels black, .* not known: ImageAdapter\("):
         adapter.check(masking="constant", granularity="token")
     with pytest.raises(ValueError, match="baseline 'constant' paints pixels black"):
-        adapter.baseline_features(Weighted(), "constant", images(), torch.ones(2, 6, dtype=torch.bool))
-    assert adapter.baseline_features(Weighted(), "channel_mean", images(), torch.ones(2, 6, dtype=torch.bool))[0, 0].unique().tolist() == [2.5]
+        adapter.baseline_features(Weighted(), "constant", images(), everything)
+    assert adapter.baseline_features(Weighted(), "channel_mean", images(), everything)[0, 0].unique().tolist() == [2.5]
 
 
 class Unnamed:
