@@ -29,6 +29,7 @@ from sgt_hf.reporting.plots import accuracy_drop
 NAMES = {
     "table_2": "AUP and AUR against a random map, mean over data sets (the paper's Table 2)",
     "gain": "What an arm gains over plain",
+    "gain_learned": "What an arm gains over plain, where all arms of a seed learned",
     "table_7": "Accuracy on test (the paper's Table 7)",
     "training": "How the trainings went",
 }
