@@ -97,11 +97,16 @@ def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[st
         The content of the file.
 
     Raises:
-        ValueError: The file is there and is no whole cell of these settings.
+        ValueError: The file is there and is no whole cell of these settings; or the work refused something, or a
+            result is NaN or infinite: the cell is named.
     """
     if not path.exists():
-        cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
-        write_atomically(path, json.dumps(cell, allow_nan=False))
+        try:
+            cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
+            text = json.dumps(cell, allow_nan=False)
+        except ValueError as error:
+            raise ValueError(f"no result of {path.stem}: {error}") from error
+        write_atomically(path, text)
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
         matches = cell["settings"] == json.loads(json.dumps(settings))

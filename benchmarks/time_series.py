@@ -2,7 +2,7 @@
 
 Each cell (data set, network, arm, seed) trains from the same initial weights on the same batches in every arm, is
 measured on test, and leaves one JSON. Cells of one network and arm are trained together, as an ensemble. Run again
-after an interruption, finished cells are skipped.
+after an interruption, finished cells are skipped. The tables are of all cells that the output folder holds.
 
     python benchmarks/time_series.py                                             # all: 10 sets × 4 networks × 2 arms
     python benchmarks/time_series.py --dataset middle --network tcn --seeds 0    # half a minute
@@ -10,6 +10,7 @@ after an interruption, finished cells are skipped.
 
 from __future__ import annotations
 
+import json
 import sys
 import zlib
 from collections.abc import Iterator
@@ -25,13 +26,15 @@ from transformers import HfArgumentParser
 
 from benchmarks.common import cell_path, run_cell, write_atomically
 from benchmarks.time_series_cell import METHODS, NETWORKS, Cell, member, results
+from benchmarks.time_series_figures import tables
 from benchmarks.time_series_report import write_time_series_report
 from benchmarks.time_series_sample import series_sample
-from benchmarks.time_series_tables import paper, tables
-from benchmarks.time_series_training import ARMS, Recipe, train_together
+from benchmarks.time_series_tables import paper
+from benchmarks.time_series_training import ARMS, Member, Recipe, train_together
 from sgt_hf.data.series import BOX_POSITIONS, SERIES
 
 BOX_MASK_FRACTION = 0.3  # Figure 6's is not in the paper; this is its LSTM's for boxes of a fixed place (Table 8)
+NO_TABLE = "No table: no seed has all three boxes, and there are no cells of the ten sets."
 
 
 @dataclass
@@ -78,20 +81,24 @@ class TimeSeriesArguments:
 
 
 def main() -> None:
-    """Run every cell that is not finished, and write the tables."""
+    """Run every cell that is not finished, and write the tables of the folder."""
     (args,) = HfArgumentParser(TimeSeriesArguments).parse_args_into_dataclasses()
     disable_progress_bars()
     output = Path(args.output_dir)
     cells = list(planned(args))
     todo = [cell for cell in cells if not path_of(cell, output).exists()]
+    failed: list[ValueError] = []
     with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="cell") as bar:
         for group in ensembles(todo, args.ensemble_size):
             left = [cell for cell in group if not path_of(cell, output).exists()]  # another process may share the work
             if left:
-                run_together(left, output, bar)
+                failed += run_together(left, output, bar)
             bar.update(len(group) - len(left))
-    finished = [run_cell(path_of(cell, output), asdict(cell), _missing) for cell in cells]
-    write_atomically(output / "table.md", "\n\n".join(tables(finished).values()) + "\n")
+    if failed:
+        raise ValueError("\n".join(map(str, failed))) from failed[0]
+    finished = [run_cell(path_of(cell, output), asdict(cell), _missing) for cell in held(output, cells)]
+    text = "\n\n".join(tables(finished).values()) or NO_TABLE
+    write_atomically(output / "table.md", text + "\n")
     write_time_series_report(output / "report.html", finished, command=["python", *sys.argv])
     print(f"\none JSON per cell, table.md and report.html are in {output.resolve()}")
 
@@ -135,21 +142,41 @@ def ensembles(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
             yield group[start : start + size]
 
 
-def run_together(cells: list[Cell], output: Path, bar: Any) -> None:
-    """Train cells as one ensemble, measure each, and write its file."""
+def run_together(cells: list[Cell], output: Path, bar: Any) -> list[ValueError]:
+    """Train cells as one ensemble; measure each and write its file as soon as it is trained. Returns what failed."""
     members = [member(cell) for cell in cells]
-    first = cells[0]
+    cell_of = {id(trained): cell for trained, cell in zip(members, cells, strict=True)}
+    first, failed = cells[0], list[ValueError]()
     torch.manual_seed(zlib.crc32(f"{first.name} {len(cells)}".encode()))  # of dropout and random masks, of all
     epochs = count(1)
 
     def show(going: int) -> None:
         bar.set_description(f"{first.network} {first.arm}, epoch {next(epochs)}: {going} of {len(cells)} go on")
 
-    train_together(members, Recipe(first.arm, epochs=first.epochs, stop_at=first.stop_at), show)
-    for cell, trained in zip(cells, members, strict=True):
-        work = lambda cell=cell, trained=trained: results(cell, trained) | series_sample(cell, trained)  # noqa: E731
-        run_cell(path_of(cell, output), asdict(cell), work)
+    def finish(trained: Member) -> None:
+        cell = cell_of[id(trained)]
+        try:
+            run_cell(path_of(cell, output), asdict(cell), lambda: results(cell, trained) | series_sample(cell, trained))
+        except ValueError as error:  # the others are not to be lost with it
+            failed.append(error)
         bar.update()
+
+    train_together(members, Recipe(first.arm, epochs=first.epochs, stop_at=first.stop_at), show, finish)
+    return failed
+
+
+def held(folder: Path, own: list[Cell]) -> list[Cell]:
+    """Return the cells of a folder: of those with one name the run's own, else the last written; no others' files."""
+    found: dict[str, Cell] = {}
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        try:
+            cell = Cell(**json.loads(path.read_text(encoding="utf-8"))["settings"])
+        except (ValueError, KeyError, TypeError):
+            continue  # another benchmark's, or of another version
+        if path == path_of(cell, folder):
+            found[cell.name] = cell
+    found |= {cell.name: cell for cell in own}
+    return [found[name] for name in sorted(found)]
 
 
 def path_of(cell: Cell, output: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.time_series_training import Member
+from benchmarks.time_series_training import DEVICE, Member
 from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.attribution import ATTRIBUTIONS, AttributionSettings, Point
 from sgt_hf.data.series import load_series
@@ -75,9 +76,10 @@ def splits(dataset: str, seed: int, train_size: int) -> DatasetDict:
 
 
 def tensors(rows: Dataset) -> tuple[Tensor, Tensor]:
-    """Return the series (N, T, C) and the labels (N,) of a split."""
+    """Return the series (N, T, C) and the labels (N,) of a split, on the device."""
     batch = rows.with_format("numpy")[:]
-    return torch.from_numpy(np.asarray(batch["input_values"])), torch.from_numpy(np.asarray(batch["labels"]))
+    values, labels = (torch.from_numpy(np.asarray(batch[name])) for name in ("input_values", "labels"))
+    return values.to(DEVICE), labels.to(DEVICE)
 
 
 def member(cell: Cell) -> Member:
@@ -86,7 +88,7 @@ def member(cell: Cell) -> Member:
     train = tensors(data["train"])
     torch.manual_seed(cell.seed)
     config = NETWORKS[cell.network]
-    model = SERIES_MODELS[config](config(num_features=train[0].shape[2]))
+    model = SERIES_MODELS[config](config(num_features=train[0].shape[2])).to(DEVICE)
     return Member(model, train, tensors(data["validation"]), cell.mask_fraction, cell.seed)
 
 
@@ -98,7 +100,7 @@ def results(cell: Cell, trained: Member) -> dict[str, Any]:
         trained: Its model and history.
 
     Returns:
-        JSON-able results.
+        JSON-able results; an area that is undefined, as a constant map's are, is None.
     """
     started = time.process_time()
     test = splits(cell.dataset, cell.seed, cell.train_size)["test"]
@@ -160,7 +162,7 @@ def saliency_maps(
             except ValueError as error:
                 refused[name] = str(error)
             else:
-                maps[name] = found.values.numpy()
+                maps[name] = found.values.cpu().numpy()
     return maps, refused
 
 
@@ -188,7 +190,7 @@ def mass_by_step(saliency: np.ndarray) -> list[float]:
     return shares.mean(0).round(5).tolist()
 
 
-def _random(gradient: np.ndarray, informative: np.ndarray, seed: int) -> dict[str, dict[str, float]]:
+def _random(gradient: np.ndarray, informative: np.ndarray, seed: int) -> dict[str, dict[str, float | None]]:
     """Mean AUP and AUR of the two random maps over several draws."""
     generator = torch.Generator().manual_seed(seed)
     draws = {
@@ -197,15 +199,20 @@ def _random(gradient: np.ndarray, informative: np.ndarray, seed: int) -> dict[st
     }
     found = {name: [weighted_aup_aur(drawn, informative) for drawn in maps] for name, maps in draws.items()}
     return {
-        name: {"aup": float(np.mean([each.aup for each in some])), "aur": float(np.mean([each.aur for each in some]))}
+        name: {area: _defined(float(np.mean([getattr(each, area) for each in some]))) for area in ("aup", "aur")}
         for name, some in found.items()
     }
 
 
 def _rounded(found: Localization) -> dict[str, Any]:
     return {
-        "aup": found.aup,
-        "aur": found.aur,
-        "precision": found.precision.round(4).tolist(),
-        "recall": found.recall.round(4).tolist(),
+        "aup": _defined(found.aup),
+        "aur": _defined(found.aur),
+        "precision": [_defined(value) for value in found.precision.round(4).tolist()],
+        "recall": [_defined(value) for value in found.recall.round(4).tolist()],
     }
+
+
+def _defined(value: float) -> float | None:
+    """NaN → None, which JSON has; `benchmarks.time_series_tables.area_in` reads it back."""
+    return None if math.isnan(value) else value

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 
 from benchmarks import time_series_tables
 from benchmarks.common import markdown_table
-from benchmarks.time_series_tables import TITLES, Cells, chosen, mean
+from benchmarks.time_series_tables import AREAS, TITLES, Cells, area_in, chosen, mean
 from sgt_hf.data.series import BOX_POSITIONS
 from sgt_hf.reporting.plots import localization_by_position, saliency_maps
 
@@ -57,9 +57,11 @@ def box_figures(cells: Cells, method: str = "gradient") -> dict[str, Figure]:
     figures = {}
     for network in TITLES:
         areas: dict[str, dict[str, list[list[float]]]] = {"aup": {}, "aur": {}}
-        for arm, seeds in box_seeds(cells, network).items():
+        for arm, seeds in box_seeds(cells, network, method).items():
             for area, curves in areas.items():
-                curves[arm] = [[places[box]["methods"][method][area] for box in BOX_POSITIONS] for places in seeds]
+                curves[arm] = [
+                    [area_in(places[box]["methods"][method], area) for box in BOX_POSITIONS] for places in seeds
+                ]
         if areas["aup"]:
             names = [name.removesuffix("_box") for name in BOX_POSITIONS]
             figures[f"time_series_boxes_{network}"] = localization_by_position(
@@ -68,12 +70,13 @@ def box_figures(cells: Cells, method: str = "gradient") -> dict[str, Figure]:
     return figures
 
 
-def box_seeds(cells: Cells, network: str) -> dict[str, list[dict[str, dict[str, Any]]]]:
-    """Return, by arm, for each seed that has all three boxes its cell of each."""
+def box_seeds(cells: Cells, network: str, method: str = "gradient") -> dict[str, list[dict[str, dict[str, Any]]]]:
+    """Return, by arm, for each seed that has a method's areas of all three boxes its cell of each."""
     arms: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
     for cell in cells:
-        settings = cell["settings"]
-        if settings["network"] == network and settings["dataset"] in BOX_POSITIONS:
+        settings, found = cell["settings"], cell["methods"].get(method)
+        measured = np.isfinite([area_in(found, area) for area in AREAS]).all()
+        if settings["network"] == network and settings["dataset"] in BOX_POSITIONS and measured:
             arms.setdefault(settings["arm"], {}).setdefault(settings["seed"], {})[settings["dataset"]] = cell
     sets = len(BOX_POSITIONS)
     whole = {arm: [boxes for boxes in seeds.values() if len(boxes) == sets] for arm, seeds in arms.items()}

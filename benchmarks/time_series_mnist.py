@@ -19,7 +19,7 @@ from transformers import HfArgumentParser
 
 from benchmarks.common import cell_path, run_cell
 from benchmarks.time_series_cell import METHODS, NETWORKS, accuracy, saliency_maps, tensors
-from benchmarks.time_series_training import Member, Recipe, train_together
+from benchmarks.time_series_training import DEVICE, Member, Recipe, train_together
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.mnist import load_mnist
 from sgt_hf.data.series import mnist_series
@@ -87,7 +87,7 @@ def run(cell: Cell, data: DatasetDict) -> dict[str, Any]:
         settings["hidden_size"] = cell.hidden_size
     config = NETWORKS[cell.network](**settings)
     trained = Member(
-        SERIES_MODELS[type(config)](config),
+        SERIES_MODELS[type(config)](config).to(DEVICE),
         tensors(data["train"]),
         tensors(data["validation"]),
         cell.mask_fraction,
@@ -100,7 +100,7 @@ def run(cell: Cell, data: DatasetDict) -> dict[str, Any]:
     return {
         "accuracy": accuracy(trained.model, values, labels),
         "labels": true.tolist(),
-        "inputs": (255 * shown.numpy()).round().astype(int).tolist(),
+        "inputs": (255 * shown.cpu().numpy()).round().astype(int).tolist(),
         "maps": {method: _in_255(maps).tolist() for method, maps in found.items()},
         "refused": refused,
         "seconds": round(trained.seconds, 1),

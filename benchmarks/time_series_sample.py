@@ -41,7 +41,7 @@ def series_sample(cell: Cell, trained: Member) -> dict[str, Sample]:
         "label": int(labels[0]),
         "predicted": int(predictions(trained.model, values).argmax(-1)[0]),
         "box": {name: int(row[name][0]) for name in BOX_COLUMNS},
-        "input": _percent(values[0].numpy()),
+        "input": _percent(values[0].cpu().numpy()),
         "map": _percent(maps["gradient"][0]),
     }
     return {"series_sample": sample}

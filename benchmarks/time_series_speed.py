@@ -1,7 +1,8 @@
-"""What training as an ensemble saves: processor seconds of a guided step, one model after the other and all at once.
+"""What training as an ensemble saves: seconds of a guided step, one model after the other and all at once.
 
 Alone is the library's model in the plain loop (fused nn.LSTM, torch's dropout); together is `Ensemble`. Both take the
-same steps of `saliency_guided_loss`; the two are measured in turn, and the medians of the repeats are kept.
+same steps of `saliency_guided_loss`; the two are measured in turn, and the medians of the repeats are kept. Seconds
+are the processor's, on a GPU the clock's.
 
     python benchmarks/time_series_speed.py
 """
@@ -20,10 +21,11 @@ from torch import Tensor
 from transformers import HfArgumentParser, PreTrainedModel
 
 from benchmarks.common import cell_path, markdown_table, run_cell
+from benchmarks.cost_inside import now
 from benchmarks.time_series_cell import NETWORKS
 from benchmarks.time_series_ensemble import Ensemble, EnsembleAdam
 from benchmarks.time_series_tables import TITLES
-from benchmarks.time_series_training import Member, Recipe, step_loss
+from benchmarks.time_series_training import DEVICE, Member, Recipe, step_loss
 from sgt_hf import saliency_guided_loss
 from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.models.series import SERIES_MODELS
@@ -56,8 +58,9 @@ def main() -> None:
 def measure(network: str, count: int, repeats: int) -> dict[str, Any]:
     """Return the seconds of a guided step a model, alone and together."""
     config = NETWORKS[network]()
-    models = [SERIES_MODELS[type(config)](config).train() for _ in range(count)]
-    values, labels = torch.rand(count * BATCH, STEPS, FEATURES), torch.randint(0, 2, (count * BATCH,))
+    models = [SERIES_MODELS[type(config)](config).to(DEVICE).train() for _ in range(count)]
+    values = torch.rand(count * BATCH, STEPS, FEATURES).to(DEVICE)
+    labels = torch.randint(0, 2, (count * BATCH,)).to(DEVICE)
     together, alone = step_together(models, values, labels), step_alone(models[0], values[:BATCH], labels[:BATCH])
     seconds: dict[str, list[float]] = {"together": [], "alone": []}
     for _ in range(repeats + 1):
@@ -67,10 +70,11 @@ def measure(network: str, count: int, repeats: int) -> dict[str, Any]:
 
 
 def timed(step: Callable[[], Any]) -> float:
-    """Return the processor's seconds, of all threads."""
-    started = time.process_time()
+    """Return the processor's seconds, of all threads; on a GPU those until it is done."""
+    clock = time.process_time if DEVICE.type == "cpu" else now
+    started = clock()
     step()
-    return time.process_time() - started
+    return clock() - started
 
 
 def step_together(models: list[PreTrainedModel], values: Tensor, labels: Tensor) -> Callable[[], None]:
@@ -124,8 +128,9 @@ def table(cells: list[dict[str, Any]]) -> str:
         rows.append([TITLES[network], str(members), *numbers])
     machine = cells[0]["machine"]
     header = ["", "models", "alone, ms", "together, ms", "× quicker"]
+    clock = "Processor time" if machine["device"] == "cpu" else "Time"
     return (
-        f"{markdown_table(header, rows)}\n\nProcessor time of a guided step a model, batch {BATCH}, on "
+        f"{markdown_table(header, rows)}\n\n{clock} of a guided step a model, batch {BATCH}, on "
         f"{machine['device']}, {machine['torch_threads']} thread(s)."
     )
 

@@ -18,6 +18,8 @@ from sgt_hf.loss import task_cross_entropy
 
 # What masks: nothing; the lowest gradients, as the paper says; the smallest ones; or a random choice, the control.
 ARMS = ("plain", "guided", "guided_abs", "random_mask")
+# Where members are trained and measured: as in the benchmarks with a Trainer, on CUDA where there is any.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Member:
     """One training of an ensemble.
 
     Attributes:
-        model: With its initial weights; holds the trained ones afterwards.
+        model: With its initial weights, on the device of the data; holds the trained ones afterwards.
         train: (N, T, C) series and (N,) labels; N, T and C are those of all members.
         validation: The same, for the stopping criterion.
         mask_fraction: k.
@@ -77,16 +79,20 @@ class Member:
 
 
 def train_together(
-    members: Sequence[Member], recipe: Recipe, on_epoch: Callable[[int], Any] = lambda going: None
+    members: Sequence[Member],
+    recipe: Recipe,
+    on_epoch: Callable[[int], Any] = lambda going: None,
+    on_end: Callable[[Member], Any] = lambda member: None,
 ) -> None:
     """Train all members, each as it would be trained alone; those that reach the end leave the others.
 
-    Dropout and random masks are drawn from torch's global generator.
+    Dropout and random masks are drawn from torch's global generator of the device.
 
     Args:
         members: Models of one architecture, data of one shape.
         recipe: For all.
         on_epoch: Called after each epoch with the number of members that go on.
+        on_end: Called with each member once it holds its trained weights, while others may go on.
     """
     active = list(members)
     adam = EnsembleAdam(Ensemble([member.model for member in active]), recipe.learning_rate)
@@ -103,6 +109,7 @@ def train_together(
             member.reached = max(seen["train"], seen["validation"]) >= recipe.stop_at
             if member.reached or epoch + 1 == recipe.epochs:
                 member.model.load_state_dict(adam.ensemble.state(index))
+                on_end(member)
             else:
                 going.append(index)
         if len(going) < len(active) and going:
@@ -116,9 +123,9 @@ def train_together(
 def _epoch(adam: EnsembleAdam, members: Sequence[Member], recipe: Recipe) -> tuple[list[float], list[float]]:
     """Train one epoch; returns each member's accuracy and mean loss over its batches."""
     adam.ensemble.template.train()
-    rows = len(members[0].train[1])
-    orders = [torch.randperm(rows, generator=member.order) for member in members]
-    right, loss = torch.zeros(len(members)), torch.zeros(len(members))
+    rows, device = len(members[0].train[1]), members[0].train[1].device
+    orders = [torch.randperm(rows, generator=member.order).to(device) for member in members]
+    right, loss = torch.zeros(2, len(members), device=device)
     for start in range(0, rows, recipe.batch_size):
         picked = [order[start : start + recipe.batch_size] for order in orders]
         values = torch.cat([member.train[0][index] for member, index in zip(members, picked, strict=True)])
@@ -143,7 +150,7 @@ def step_loss(
     batch = {"input_values": values}
     with adapter.capture(ensemble.template, batch) as captured:
         logits = ensemble(captured.batch["input_values"])
-    fractions = torch.tensor([member.mask_fraction for member in members], dtype=torch.float64)
+    fractions = torch.tensor([member.mask_fraction for member in members], dtype=torch.float64, device=labels.device)
     parts = saliency_guided_loss(
         logits,
         captured.features,
@@ -153,7 +160,7 @@ def step_loss(
         kl_weight=recipe.kl_weight,
         reduction="abs_sum" if recipe.arm == "guided_abs" else "signed_sum",
         feature_dim=adapter.feature_dim,
-        scores=torch.rand(len(labels), values[0].numel()) if recipe.arm == "random_mask" else None,
+        scores=torch.rand(values.flatten(1).shape, device=values.device) if recipe.arm == "random_mask" else None,
     )
     return parts.total, logits.detach()
 

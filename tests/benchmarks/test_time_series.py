@@ -1,14 +1,19 @@
 import copy
+import dataclasses
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tqdm.auto import tqdm
 
-from benchmarks import time_series, time_series_figures, time_series_real, time_series_tables
+from benchmarks import time_series, time_series_cell, time_series_figures, time_series_real, time_series_tables
+from benchmarks.common import run_cell
 from benchmarks.time_series_ensemble import Ensemble, QuickDropout
-from benchmarks.time_series_training import ARMS, Member, Recipe, train_together
+from benchmarks.time_series_training import ARMS, Member, Recipe, step_loss, train_together
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments, saliency_guided_loss
 from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.models.series import (
@@ -51,6 +56,11 @@ def members_of(network, count=3):
         Member(model_of(network, seed), data(seed), data(seed + 9, rows=4), FRACTIONS[seed], seed)
         for seed in range(count)
     ]
+
+
+def on(device, member):
+    splits = [tuple(part.to(device) for part in split) for split in (member.train, member.validation)]
+    return Member(member.model.to(device), *splits, member.mask_fraction, member.seed)
 
 
 def mean_fill(batch, drop):
@@ -152,6 +162,45 @@ def test_a_member_that_stops_leaves_the_others_as_they_were(network):
         torch.testing.assert_close(weights(member.model), weights(same.model), atol=1e-5, rtol=1e-4)
 
 
+def test_a_member_is_handed_over_with_its_weights_as_soon_as_it_ends():
+    recipe = Recipe("plain", epochs=6, stop_at=0.9, batch_size=4, learning_rate=5e-2)
+    members, ended, going = members_of("tcn"), [], []
+    train_together(
+        members,
+        recipe,
+        lambda left: going.append((left, len(ended))),
+        lambda member: ended.append((member, weights(member.model))),
+    )
+    assert len(going) > 1
+    assert all(left + handed == 3 for left, handed in going)
+    assert any(0 < left < 3 for left, _ in going)  # one ended while others went on
+    assert all(torch.equal(weights(member.model), then) for member, then in ended)
+
+
+@networks
+@pytest.mark.parametrize("arm", ["guided", "random_mask"])
+def test_a_training_stays_on_the_device_of_its_members(network, arm):
+    """On torch's device without data, which refuses tensors of another, an epoch goes well until a number is read."""
+    members = [on("meta", member) for member in members_of(network)]
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        train_together(members, Recipe(arm, batch_size=4))
+
+
+@networks
+@pytest.mark.gpu
+def test_cpu_and_gpu_agree_on_a_step(network):
+    found = []
+    for device in ("cpu", "cuda"):
+        members = [on(device, member) for member in members_of(network)]
+        ensemble = Ensemble([member.model for member in members])
+        values, labels = (torch.cat([member.train[part] for member in members]) for part in (0, 1))
+        loss, logits = step_loss(ensemble, values, labels, members, Recipe("guided", masking=mean_fill))
+        loss.backward()
+        found.append([loss, logits, *(parameter.grad for parameter in ensemble.parameters.values())])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-6)
+
+
 def test_the_random_mask_control_does_not_rank():
     recipe = Recipe("random_mask", epochs=1, batch_size=12, masking=mean_fill)
     first, second = members_of("lstm", count=1), members_of("lstm", count=1)
@@ -240,6 +289,69 @@ def test_a_second_run_computes_nothing_and_says_the_same(finished, monkeypatch, 
     assert str(finished) in capsys.readouterr().out
 
 
+ONE = [*SMALL, *"--seeds 0 --arms plain --methods gradient --dataset".split()]
+
+
+def test_the_tables_are_of_all_cells_in_the_folder(finished, tmp_path, monkeypatch):
+    output = shutil.copytree(finished, tmp_path / "cells")
+    table = (output / "table.md").read_text()
+    (output / "cut.json").write_text("{")
+    (output / "another.json").write_text('{"settings": {"network": "lstm", "arm": "plain"}}')
+    shutil.copy(next(output.glob("middle-*.json")), output / "middle-renamed.json")
+    command(monkeypatch, time_series, *ONE, "early_box", "--output_dir", output)
+    assert (output / "table.md").read_text() == table
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "early_box" in page
+    assert "rare_time" in page
+
+
+def test_of_cells_with_one_name_the_commands_own_is_shown(finished):
+    cells = time_series.held(finished, [])
+    assert len(cells) == 8
+    own = dataclasses.replace(cells[3], epochs=7)
+    assert time_series.held(finished, [own]) == [*cells[:3], own, *cells[4:]]
+
+
+def test_boxes_alone_have_a_table(tmp_path, monkeypatch):
+    command(monkeypatch, time_series, *ONE, "early_box", "--output_dir", tmp_path)
+    assert (tmp_path / "table.md").read_text() == f"{time_series.NO_TABLE}\n"
+    command(monkeypatch, time_series, *ONE, "middle_box", "late_box", "--output_dir", tmp_path)
+    boxes = time_series_figures.box_table(time_series_figures.cells_in(tmp_path))
+    assert (tmp_path / "table.md").read_text() == f"{boxes}\n"
+    assert boxes.count("| LSTM |") == 3
+
+
+TINY_CELL = time_series_cell.Cell("middle", "lstm", "plain", 1, 0.0, 1, ("gradient",), train_size=20)
+
+
+def test_an_area_that_is_undefined_is_null_and_read_as_nan(tmp_path):
+    """A dead network's maps are constant: there is nothing to rank by."""
+    trained = time_series_cell.member(TINY_CELL)
+    trained.history.append({"train": 0.5, "validation": 0.5, "loss": 0.7})
+    for parameter in trained.model.parameters():
+        torch.nn.init.zeros_(parameter)
+    work = lambda: time_series_cell.results(TINY_CELL, trained)  # noqa: E731
+    cell = run_cell(tmp_path / "dead.json", dataclasses.asdict(TINY_CELL), work)
+    assert cell["methods"]["gradient"] == {"aup": None, "aur": None, "precision": [None] * 9, "recall": [None] * 9}
+    assert cell["random"]["column_permutation"] == {"aup": None, "aur": None}
+    assert cell["random"]["iid"]["aup"] > 0
+    for area in ("aup", "aur"):
+        for kind in time_series_tables.KINDS:
+            assert np.isnan(time_series_tables.difference(cell, "gradient", area, kind))
+    assert "–" in time_series_tables.tables([cell])["table_2"]
+
+
+def test_a_cell_without_a_result_is_named_and_the_others_of_its_ensemble_are_written(tmp_path):
+    good, bad = TINY_CELL, dataclasses.replace(TINY_CELL, stop_at=float("nan"))
+    with tqdm(disable=True) as bar:
+        (error,) = time_series.run_together([bad, good], tmp_path, bar)
+    assert f"no result of {time_series.path_of(bad, tmp_path).stem}: " in str(error)
+    assert "not JSON compliant" in str(error)
+    (path,) = tmp_path.iterdir()
+    assert path == time_series.path_of(good, tmp_path)
+    assert json.loads(path.read_text())["epochs"] == 1
+
+
 def test_the_paper_is_beside_our_numbers(finished):
     made = time_series_tables.tables(time_series_figures.cells_in(finished))
     assert list(made) == ["table_2", "gain", "table_7", "table_8", "training"]
@@ -319,6 +431,9 @@ def test_figures_by_the_place_of_the_box():
     assert "20 %" in time_series_figures.box_table(cells)
     assert time_series_figures.box_figures(cells[:-1]).keys() == {"time_series_boxes_tcn"}  # the seed left out is whole
     assert time_series_figures.box_figures([]) == {}
+    cells[0]["methods"]["gradient"]["aup"] = None  # plain's seed 0 is then not whole
+    assert time_series_figures.box_table(cells).splitlines()[2].split(" | ")[3] == "1    "
+    assert time_series_figures.box_figures(cells).keys() == {"time_series_boxes_tcn"}
 
 
 def made_real(arm, seed, gradient, accuracy=0.9, methods=("gradient", "random")):
