@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate.utils import has_compiled_regions
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from .adapters import Adapter, adapter_for
@@ -20,7 +21,13 @@ from .guidance import Guidance
 from .loss import SaliencyGuidedLoss, task_cross_entropy
 from .memory import RandomState, backpropagate_masked, with_clean_branch
 from .reporting.publishing import PublishingTrainer
-from .safeguards import BadBatches, last_complete_checkpoint, refuse_unsupported
+from .safeguards import (
+    BadBatches,
+    NamingCollator,
+    last_complete_checkpoint,
+    refuse_unknown_input,
+    refuse_unsupported,
+)
 from .saliency import gradient_scores, keeping_statistics
 from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of
 
@@ -64,6 +71,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         if not self.label_names:  # the model's forward takes no labels, so Trainer would find no loss
             self.label_names = ["labels"]
             self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
+        if adapter is None:
+            refuse_unknown_input(self._bare(), tokenizer)
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
         if data_collator is None:
             self.data_collator = self.adapter.collator()
@@ -123,7 +132,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             The report; print it for the table.
 
         Raises:
-            ValueError: There is no data set.
+            ValueError: There is no data set, or the model reads series or images.
         """
         dataset = self.eval_dataset if test_dataset is None else test_dataset
         if dataset is None:
@@ -269,6 +278,17 @@ class SaliencyGuidedTrainer(PublishingTrainer):
 
     def _bare(self, model: nn.Module | None = None) -> nn.Module:
         return self.accelerator.unwrap_model(self.model if model is None else model, keep_torch_compile=False)
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """Load as `Trainer` does, by a collator that names bad samples."""
+        self._set_signature_columns_if_needed()  # looks at the collator's own class
+        collator, model = self.data_collator, self._bare()
+        has_classes = self.compute_loss_func in (None, _cross_entropy_of_outputs)
+        self.data_collator = NamingCollator(collator, dataset, model if has_classes else None)
+        try:
+            return super()._get_dataloader(dataset, *args, **kwargs)
+        finally:
+            self.data_collator = collator
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
     "sanity": {"adapters", "faithfulness"},
-    "safeguards": {"adapters", "faithfulness"},
+    "safeguards": {"adapters", "data", "faithfulness"},
     "guidance": CORE | {"adapters", "training_args"},
     "trainer": CORE | EVALUATION | {"adapters", "guidance", "safeguards", "training_args", "models", "reporting"},
     "reporting": EVALUATION | {"adapters", "training_args"},

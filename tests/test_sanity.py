@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.faithfulness.word_scores import word_scores
 from sgt_hf.models.bilstm import BiLstmConfig, BiLstmForSequenceClassification
@@ -194,3 +195,8 @@ def test_bad_settings_are_refused():
         label_randomization_check(model, lambda rows: model, rows, tokenizer)
     with pytest.raises(ValueError, match="there are no labels to permute"):
         permute_labels([{"input_ids": [1]}], seed=0)
+
+
+def test_series_are_refused():
+    with pytest.raises(ValueError, match=r"words of texts, and SeriesAdapter is for a time series.* pixel_scores"):
+        randomization_check(nn.Linear(2, 2), [{"labels": 0}], SeriesAdapter())

@@ -39,7 +39,7 @@ def check_series(series: Sequence[ArrayLike] | NDArray[Any], *, source: str = ""
 
     Raises:
         ValueError: A series is no rectangle of numbers, has no step or no feature, has another number of features than
-            the first, holds a cell that is NaN or infinite, or is constant.
+            the first, holds a cell that is NaN, infinite or too large for float32, or is constant.
     """
     width = None
     for index, values in enumerate(series):
@@ -65,16 +65,21 @@ def check_labels(labels: ArrayLike, *, count: int, num_labels: int, source: str 
     Raises:
         ValueError: There are more or fewer labels than series, or one is no integer in [0, num_labels).
     """
-    values = np.asarray(labels)
+    values = np.asarray(labels, dtype=object)  # each keeps its own type: beside None or 0.5, a 0 is still an integer
     if values.shape != (count,):
         raise ValueError(f"{source + ': ' if source else ''}{count} series need labels ({count},), got {values.shape}")
-    whole = values.dtype.kind in "iu"
-    bad = np.flatnonzero((values < 0) | (values >= num_labels)) if whole else np.arange(count)
-    if len(bad):
+    bad = next((index for index, label in enumerate(values) if not is_class(label, num_labels)), None)
+    if bad is not None:
         raise ValueError(
-            f"{_sample(source, bad[0])} has the label {values[bad[0]]!r}; labels must be integers from 0 to "
+            f"{_sample(source, bad)} has the label {values[bad]!r}; labels must be integers from 0 to "
             f"{num_labels - 1}, for {num_labels} classes"
         )
+
+
+def is_class(label: Any, num_labels: float) -> bool:
+    """Say whether a label is the index of a class: an integer in [0, num_labels); infinity where K is not known."""
+    value = np.asarray(label)
+    return value.ndim == 0 and value.dtype.kind in "iu" and 0 <= int(value) < num_labels
 
 
 def _sample(source: str, index: int) -> str:
@@ -89,10 +94,13 @@ def _problem(array: NDArray[Any], width: int | None, allow_constant: bool) -> st
         return f"must be (T ≥ 1 steps, C ≥ 1 features), got shape {array.shape}"
     if width is not None and array.shape[1] != width:
         return f"has {array.shape[1]} features at each step, but the series before it have {width}"
-    finite = np.isfinite(array)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32))  # as rows hold it
     if not finite.all():
         step, feature = np.argwhere(~finite)[0]
-        return f"holds {array[step, feature]} at step {step}, feature {feature}; replace or remove it"
+        value = array[step, feature]
+        large = ", which float32 cannot hold" if np.isfinite(value) else ""
+        return f"holds {value} at step {step}, feature {feature}{large}; replace or remove it"
     if not allow_constant and len(array) > 1 and bool((array == array[0]).all()):
         return (
             f"is constant: each of its features keeps one value over all {len(array)} steps. Remove the sample, or say "

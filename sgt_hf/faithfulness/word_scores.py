@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..adapters import Adapter, adapter_for
 from ..adapters.base import Batch, logits_of
+from ..adapters.dense import DenseAdapter
 from ..attribution import (
     ATTRIBUTIONS,
     AttributionSettings,
@@ -87,9 +88,16 @@ def make_explainer(
         settings: Of the methods and of the seed; None for the usual ones.
 
     Raises:
-        ValueError: An unknown method or granularity, an empty data set, or a multi-label model.
+        ValueError: The model reads series or images, an unknown method or granularity, an empty data set, or a
+            multi-label model.
     """
     adapter = adapter if isinstance(adapter, Adapter) else adapter_for(model, adapter)
+    if isinstance(adapter, DenseAdapter):
+        raise ValueError(
+            f"this measures the words of texts, and {type(adapter).__name__} is for {adapter.kind}: for series and "
+            "images take scores = pixel_scores(model, dataset, adapter, methods=['gradient']), and then "
+            "predictions_under_removal(model, dataset, adapter, scores['gradient']), of sgt_hf.faithfulness.pixels"
+        )
     unknown = sorted(set(methods) - set(ATTRIBUTIONS))
     if unknown:
         raise ValueError(f"unknown methods {unknown}: use {sorted(ATTRIBUTIONS)} (random is always added)")

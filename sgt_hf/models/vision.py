@@ -104,6 +104,7 @@ class MnistCnnForImageClassification(_ImageClassifier):
 
     def __init__(self, config: MnistCnnConfig) -> None:
         super().__init__(config)
+        self.num_labels = config.num_labels or 2
         first, second = config.channels
         side = (config.image_size - 4) // 2
         self.network = nn.Sequential(
@@ -117,7 +118,7 @@ class MnistCnnForImageClassification(_ImageClassifier):
             nn.Linear(second * side * side, config.hidden_size),
             nn.ReLU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.hidden_size, config.num_labels or 2),
+            nn.Linear(config.hidden_size, self.num_labels),
         )
         self.post_init()
 
@@ -164,6 +165,7 @@ class TorchvisionForImageClassification(_ImageClassifier):
 
     def __init__(self, config: TorchvisionConfig) -> None:
         super().__init__(config)
+        self.num_labels = config.num_labels
         self.network = build_network(config)
         for module in self.network.modules():
             if not any(parameter.is_meta for parameter in module.parameters()):

@@ -1,7 +1,8 @@
 """What keeps a training from going wrong unseen: refusals before it, bad batches in it, checkpoints after a kill."""
 
 from .bad_batches import BadBatches
+from .bad_rows import NamingCollator
 from .checkpoints import last_complete_checkpoint
-from .refusals import refuse_unsupported
+from .refusals import refuse_unknown_input, refuse_unsupported
 
-__all__ = ["BadBatches", "last_complete_checkpoint", "refuse_unsupported"]
+__all__ = ["BadBatches", "NamingCollator", "last_complete_checkpoint", "refuse_unknown_input", "refuse_unsupported"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..adapters import Adapter
 from ..faithfulness.rows import position_limit
+from .samples import sample_name
 
 Batch = Mapping[str, Any]
 
@@ -20,17 +22,19 @@ class BadBatches:
 
     Args:
         adapter: Of the model's inputs.
-        model: Whose table of positions limits a text's length.
+        model: Whose table of positions limits a text's length, and whose forward may know no padding.
         accumulation: Micro-batches of a step.
     """
 
     def __init__(self, adapter: Adapter, model: nn.Module, accumulation: int) -> None:
         self._adapter = adapter
-        self._limit = _learned_positions(model) if adapter.main_input == "input_ids" else None
+        is_text = adapter.main_input == "input_ids"
+        self._limit = _learned_positions(model) if is_text else None
+        self._knows_padding = is_text or _takes(model, "attention_mask")
         self._seen: deque[Batch] = deque(maxlen=accumulation)
 
     def refuse_shapes(self, batch: Batch, rows: Any) -> None:
-        """Raise where the model has no positions for a batch, before its embedding fails without saying why.
+        """Raise where the model cannot take a batch of such shapes, before it fails without saying why.
 
         Looks at shapes alone, so nothing waits for the device unless it raises.
 
@@ -39,8 +43,15 @@ class BadBatches:
             rows: The data set it is from, to tell which row it is; None where that is not known.
 
         Raises:
-            ValueError: A sample is longer than the model's table of positions, or all of them are empty.
+            ValueError: A sample is longer than the model's table of positions, all of them are empty, or their lengths
+                differ and the model takes no `attention_mask`.
         """
+        if not self._knows_padding and "attention_mask" in batch:
+            raise ValueError(
+                "the batch has an attention_mask, as series of unequal lengths need, and the model's forward takes "
+                "none: give it the argument attention_mask=None and leave padding out by it, or make all series of "
+                "one length"
+            )
         ids = batch.get(self._adapter.main_input)
         if not isinstance(ids, Tensor) or ids.dim() < 2:
             return
@@ -116,24 +127,24 @@ def _learned_positions(model: nn.Module) -> int | None:
     return position_limit(model) if found else None
 
 
+def _takes(model: nn.Module, argument: str) -> bool:
+    parameters = inspect.signature(model.forward).parameters
+    return argument in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
 def _name(batch: Batch, index: int, adapter: Adapter, rows: Any) -> str:
-    """Name a sample: its place in the batch, its row if the data set tells, and how it begins."""
-    name = f"sample {index} of the batch"
-    column = batch.get("input_ids")
-    if adapter.main_input != "input_ids" or column is None:
-        return name
-    size = int(adapter.sizes(dict(batch))[index])
-    real = batch["attention_mask"][index].bool() if "attention_mask" in batch else slice(size)
-    ids = column[index][real].tolist()
-    row = _row_of(ids, rows)
-    return name + ("" if row is None else f" (row {row} of the data set)") + f", input_ids {_shortened(ids)},"
-
-
-def _row_of(ids: list[int], rows: Any) -> int | None:
-    """Find a sample in a map-style data set; only ever called on the way to an error."""
-    if not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
-        return None
-    return next((row for row in range(len(rows)) if list(rows[row].get("input_ids", ())) == ids), None)
+    """Name a sample, and a text also by how it begins."""
+    column = batch.get(adapter.main_input)
+    if column is None:
+        return sample_name(index, {}, None)
+    is_text, mask, values = adapter.main_input == "input_ids", batch.get("attention_mask"), column[index].detach()
+    if mask is not None and mask.shape == column.shape[:2]:
+        values = values[mask[index].bool()]
+    elif is_text:
+        values = values[: int(adapter.sizes(dict(batch))[index])]
+    values = (values.float() if values.is_floating_point() else values).cpu().numpy()  # NumPy has no bfloat16
+    name = sample_name(index, {adapter.main_input: values}, rows)
+    return f"{name}, input_ids {_shortened(values.tolist())}," if is_text else name
 
 
 def _shortened(ids: list[int], shown: int = 8) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import distributed
-from transformers import Trainer
+from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
@@ -35,6 +35,25 @@ def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, 
     adapter.check(masking=masking, granularity=granularity)
     for seen, way_out in (*_heads(_base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
+
+
+def refuse_unknown_input(model: Any, processing_class: Any) -> None:
+    """Raise where nothing tells which adapter a model needs.
+
+    Args:
+        model: The classifier.
+        processing_class: Its tokenizer, or None.
+
+    Raises:
+        ValueError: A plain module does not say by `main_input_name` what it reads, and there is no tokenizer.
+    """
+    said = getattr(model, "main_input_name", None)
+    if said is None and not isinstance(processing_class, PreTrainedTokenizerBase):
+        raise ValueError(
+            f"{type(model).__name__} has no main_input_name, so what it reads is not known: for series pass "
+            "adapter=SeriesAdapter(the name of its argument), for images adapter=ImageAdapter(), and for texts "
+            "processing_class=tokenizer"
+        )
 
 
 def _refuse_regression(config: Any) -> None:

@@ -70,7 +70,8 @@ def spoiled(value):
     ("bad", "message"),
     [
         (spoiled(np.nan), "train, sample 1 holds nan at step 2, feature 1"),
-        (spoiled(-np.inf), "train, sample 1 holds -inf at step 2, feature 1"),
+        (spoiled(-np.inf), "train, sample 1 holds -inf at step 2, feature 1; replace"),
+        (spoiled(1e39), r"train, sample 1 holds 1e\+39 at step 2, feature 1, which float32 cannot hold; replace"),
         (np.zeros((0, 2)), r"sample 1 must be \(T ≥ 1 steps, C ≥ 1 features\), got shape \(0, 2\)"),
         (np.zeros((3, 0)), r"sample 1 must be .* got shape \(3, 0\)"),
         (np.zeros(3), r"sample 1 must be .* got shape \(3,\)"),
@@ -92,6 +93,7 @@ def test_what_is_no_bad_series():
     check_series([RISING.astype(int).tolist()])
     check_series([np.ones((3, 2))], allow_constant=True)
     check_series([np.array([[1.0, 2.0], [1.0, 3.0]])])  # one feature of the two moves
+    check_series([spoiled(3e38)])
 
 
 @pytest.mark.parametrize(
@@ -101,11 +103,20 @@ def test_what_is_no_bad_series():
         ([-1, 0], "test, sample 0 has the label .*-1"),
         ([0.0, 1.0], "test, sample 0 has the label .*0.0"),
         ([0], r"test: 2 series need labels \(2,\), got \(1,\)"),
+        ([0, None], "test, sample 1 has the label None; labels must be integers"),
+        ([0, 0.5], "test, sample 1 has the label 0.5"),
+        ([0, "x"], "test, sample 1 has the label 'x'"),
+        ([0, True], "test, sample 1 has the label True"),
     ],
 )
 def test_a_bad_label_is_named(labels, message):
     with pytest.raises(ValueError, match=message):
         check_labels(labels, count=2, num_labels=2, source="test")
+
+
+@pytest.mark.parametrize("labels", [[0, 1], (1, 0), np.array([0, 1], dtype=np.uint8), torch.tensor([0, 1])])
+def test_what_is_no_bad_label(labels):
+    check_labels(labels, count=2, num_labels=2)
 
 
 def test_rows_come_back_as_they_went_in():

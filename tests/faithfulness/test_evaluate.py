@@ -9,6 +9,7 @@ from datasets import Dataset
 from torch import nn
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
+from sgt_hf.adapters import ImageAdapter, SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.rationales import encode_words
 from tests import oracle
@@ -291,3 +292,10 @@ def test_an_empty_data_set_and_a_multi_label_model_are_refused():
     model = make_model("bert", problem_type="multi_label_classification")
     with pytest.raises(ValueError, match="this model is multi-label"):
         evaluate_faithfulness(model, make_rows(tokenizer, 2), tokenizer)
+
+
+@pytest.mark.parametrize(("adapter", "kind"), [(SeriesAdapter(), "a time series"), (ImageAdapter(), "images")])
+def test_series_and_images_are_sent_to_their_own_functions(adapter, kind):
+    own = rf"this measures the words of texts, and \w+ is for {kind}: for series and images take scores = pixel_scores"
+    with pytest.raises(ValueError, match=own):
+        evaluate_faithfulness(nn.Linear(2, 2), [{"labels": 0}], adapter, operator="channel_mean")

@@ -52,15 +52,16 @@ def test_padding_its_side_and_the_neighbours_do_not_matter(network):
     logits = model(values, MASK).logits
     for row, length in enumerate(LENGTHS.tolist()):
         torch.testing.assert_close(model(values[row : row + 1, :length]).logits, logits[row : row + 1])
-    spoiled = values.masked_fill(MASK[..., None] == 0, 1e3)
-    torch.testing.assert_close(model(spoiled, MASK).logits, logits)
+    for content in (1e3, math.inf, math.nan):
+        spoiled = values.masked_fill(MASK[..., None] == 0, content)
+        torch.testing.assert_close(model(spoiled, MASK).logits, logits)
     left = torch.stack([row.roll(7 - n, 0) for row, n in zip(values, LENGTHS.tolist(), strict=True)])
     torch.testing.assert_close(model(left, MASK.flip(1)).logits, logits)
 
 
 @networks
 def test_only_real_steps_have_a_gradient(network):
-    model, values = build(network), series().requires_grad_()
+    model, values = build(network), series().masked_fill(MASK[..., None] == 0, math.nan).requires_grad_()
     (gradient,) = torch.autograd.grad(model(values, MASK).logits.square().sum(), values)
     assert (gradient[MASK == 0] == 0).all()
     assert (gradient[MASK == 1] != 0).any()

@@ -2,6 +2,7 @@
 
 import pytest
 from accelerate import ParallelismConfig
+from torch import nn
 from transformers import GPT2LMHeadModel, TrainingArguments
 
 from sgt_hf import SaliencyGuidedTrainer
@@ -31,6 +32,12 @@ def build(tmp_path, model=None, **changes):
 def test_models_and_knobs(tmp_path, config, changes, message):
     with pytest.raises(ValueError, match=message):
         build(tmp_path, make_model(**config), **changes)
+
+
+def test_a_plain_module_without_a_tokenizer_or_adapter(tmp_path):
+    message = r"Linear has no main_input_name, .*: for series pass adapter=SeriesAdapter.*, for images .*ImageAdapter"
+    with pytest.raises(ValueError, match=message):
+        SaliencyGuidedTrainer(model=nn.Linear(2, 2), args=arguments(tmp_path))
 
 
 def test_models_that_generate(tmp_path):

@@ -42,7 +42,8 @@ class SeriesConfig(PretrainedConfig):
 class SeriesClassifier(PreTrainedModel):
     """A network that reads a series (T, C) causally, summarises its real steps in one vector, and classifies it.
 
-    A row's logits depend on its own attended steps alone: not on the amount or side of the padding, nor on the batch.
+    A row's logits depend on its own attended steps alone: not on the amount, side or content of the padding, nor on the
+    batch.
     Subclasses give `summary` and set `classifier` through `_finish`.
     """
 
@@ -102,6 +103,7 @@ class SeriesClassifier(PreTrainedModel):
         lengths = None
         if attention_mask is not None:
             input_values, lengths = real_steps_first(input_values, attention_mask.to(torch.bool))
+            input_values = input_values.masked_fill(~within(input_values, lengths), 0.0)  # a weight of 0 leaves NaN NaN
         logits = self.classifier(self.summary(input_values, lengths))
         if self.config.double_softmax:
             logits = logits.softmax(-1)

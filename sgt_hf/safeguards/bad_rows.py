@@ -1,0 +1,94 @@
+"""Rows that make no batch, or whose label is no class: told with the sample's name, while they are on the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..adapters.base import Collator
+from ..data.series_rows import is_class
+from .samples import sample_name
+
+Row = Mapping[str, Any]
+
+_LABELS = ("labels", "label", "label_ids")
+_NO_LABEL = -100  # cross-entropy leaves it out
+_OF_ROWS = (LookupError, RuntimeError, TypeError, ValueError)
+
+
+class NamingCollator:
+    """A collator that says which sample of the data set is at fault, where one is.
+
+    Args:
+        collator: Makes the batches.
+        dataset: What the rows are from.
+        model: Whose labels are class indices, below its `num_labels` if it has that; None where a loss of the user's
+            may take any.
+    """
+
+    def __init__(self, collator: Collator, dataset: Any, model: nn.Module | None) -> None:
+        self._collator = collator
+        self._dataset = dataset
+        problem = getattr(getattr(model, "config", None), "problem_type", None)
+        self._has_classes = model is not None and problem in (None, "single_label_classification")
+        self._num_labels: float = getattr(model, "num_labels", math.inf)
+
+    def __call__(self, rows: list[Any]) -> Any:
+        """Collate.
+
+        Args:
+            rows: Of the data set.
+
+        Raises:
+            ValueError: A label is missing or is no class.
+            Exception: What the collator raises, its message with the row's number where one row alone is at fault.
+        """
+        try:
+            batch = self._collator(rows)
+        except _OF_ROWS as error:
+            if all(isinstance(row, Mapping) for row in rows):
+                self._refuse_labels(rows, error)
+                self._name_culprit(rows, error)
+            raise
+        if isinstance(batch, Mapping) and self._are_strange(batch.get("labels")):
+            self._refuse_labels(rows)
+        return batch
+
+    def _are_strange(self, labels: Any) -> bool:
+        """Whether labels, one a sample, are not all classes; nothing waits for the device."""
+        if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.device.type != "cpu":
+            return False
+        outside = (labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)
+        return labels.is_floating_point() or bool(outside.any())
+
+    def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
+        """Raise where a row's label is no class, or is missing beside others'."""
+        name = next((name for name in _LABELS if any(name in row for row in rows)), None)
+        if name is None or not self._has_classes:
+            return
+        for index, row in enumerate(rows):
+            if name not in row or not self._is_label(row[name]):
+                known = math.isfinite(self._num_labels)
+                raise ValueError(
+                    f"{sample_name(index, row, self._dataset)} has "
+                    f"{f'the label {row[name]!r}' if name in row else f'no {name!r}'}; labels must be integers from 0"
+                    f"{f' to {self._num_labels - 1}, for the model has num_labels={self._num_labels}' if known else ''}"
+                    ": mend or leave out such samples, or build the model for more classes"
+                ) from error
+
+    def _is_label(self, label: Any) -> bool:
+        several = np.ndim(label) > 0  # labels at once, or one a token
+        return several or is_class(label, self._num_labels) or np.array_equal(label, _NO_LABEL)
+
+    def _name_culprit(self, rows: Sequence[Row], error: Exception) -> None:
+        """Add to an error the first row that makes no batch by itself either."""
+        for index, row in enumerate(rows):
+            try:
+                self._collator([dict(row)])
+            except _OF_ROWS:
+                error.args = (f"{error} [{sample_name(index, row, self._dataset)}]",)
+                return

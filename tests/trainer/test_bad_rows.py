@@ -1,0 +1,186 @@
+"""Bad labels and bad cells in the Trainer: each names the row of the data set, whatever its place in the batch."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import nn
+
+from sgt_hf import SaliencyGuidedTrainer
+from sgt_hf.adapters import ImageAdapter, SeriesAdapter
+from sgt_hf.data.pixels import PixelTensors
+from sgt_hf.models.series import SeriesLstmConfig, SeriesLstmForSeries, TcnConfig, TcnForSeries
+from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
+from tests.tiny import make_rows, make_tokenizer
+from tests.trainer.runs import arguments, trained, weights
+
+MISSING = object()
+
+
+def series_rows(count=8, *, name="input_values", unequal=False):
+    source = np.random.default_rng(0)
+    return [
+        {name: source.standard_normal((4 + i % 2 * unequal, 2)).tolist(), "labels": i % 2, "note": str(i)}
+        for i in range(count)
+    ]
+
+
+def train(tmp_path, rows, *, model=None, adapter=None, evaluate=None, loss=None, **changes):
+    torch.manual_seed(0)
+    trainer = SaliencyGuidedTrainer(
+        model=model or SeriesLstmForSeries(SeriesLstmConfig(num_features=2)),
+        args=arguments(tmp_path, **changes),
+        train_dataset=rows,
+        eval_dataset=evaluate,
+        adapter=adapter,
+        compute_loss_func=loss,
+    )
+    trainer.train()
+    return trainer
+
+
+def with_label(label, rows=None, row=5):
+    rows = series_rows() if rows is None else rows
+    rows[row] = {name: value for name, value in rows[row].items() if name != "labels"}
+    if label is not MISSING:
+        rows[row]["labels"] = label
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        (2, "has the label 2"),
+        (-1, "has the label -1"),
+        (0.5, "has the label 0.5"),
+        (float("nan"), "has the label nan"),
+        (None, "has the label None"),
+        ("x", "has the label 'x'"),
+        (MISSING, "has no 'labels'"),
+    ],
+)
+def test_a_bad_label_names_the_row_and_the_way_out(tmp_path, label, found):
+    message = rf"sample \d of the batch \(row 5 of the data set\) {found}; labels must be integers from 0 to 1, "
+    with pytest.raises(ValueError, match=message + "for the model has num_labels=2: mend or leave out such samples"):
+        train(tmp_path, with_label(label))
+
+
+def test_a_bad_label_of_a_data_set_of_datasets_and_of_evaluation(tmp_path):
+    rows = Dataset.from_list(with_label(2)).remove_columns("note")
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 2; .* from 0 to 1"):
+        train(tmp_path, rows)
+    trainer = train(tmp_path, series_rows(), evaluate=rows)
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 2; .* from 0 to 1"):
+        trainer.evaluate()
+
+
+def test_a_bad_label_of_a_text_and_of_an_image(tmp_path):
+    texts = make_rows(make_tokenizer(), count=8).to_list()
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 3; .* from 0 to 1"):
+        trained(tmp_path, rows=Dataset.from_list(with_label(3, texts)))
+    images = PixelTensors(torch.rand(8, 1, 28, 28), torch.tensor([0, 1, 2, 3, 4, 10, 6, 7]))
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 10; .* from 0 to 9"):
+        train(tmp_path, images, model=MnistCnnForImageClassification(MnistCnnConfig(num_labels=10)))
+
+
+def test_labels_that_are_no_class_and_right(tmp_path):
+    """−100 is left out of the loss; several labels are zeros and ones; a loss of the user's may take any."""
+    train(tmp_path, with_label(-100))
+    with pytest.raises(ValueError, match=r"row 6 of the data set\) has the label 2"):
+        train(tmp_path, with_label(2, with_label(np.int64(-100)), row=6), per_device_train_batch_size=8)
+    several = [row | {"labels": [float(row["labels"]), 1.0]} for row in series_rows()]
+    train(tmp_path, several)
+
+    def half(outputs, labels, num_items_in_batch=None):
+        return (outputs["logits"][:, 0] - labels).square().mean()
+
+    floats = [row | {"labels": row["labels"] / 2} for row in series_rows()]
+    train(tmp_path, floats, loss=half, sgt_target="predicted", sgt_kl_weight=0.0)
+
+
+class Plain(nn.Module):
+    """A model of the user's own that knows no padding."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.head(x.amax(1))
+
+
+def test_a_bad_label_of_a_plain_module(tmp_path):
+    rows = with_label(-1, series_rows(name="x"))
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label -1; labels must be integers from 0:"):
+        train(tmp_path, rows, model=Plain(), adapter=SeriesAdapter("x"), remove_unused_columns=False)
+
+
+def test_unequal_lengths_need_a_model_that_knows_padding(tmp_path):
+    rows = series_rows(name="x", unequal=True)
+    with pytest.raises(ValueError, match=r"series of unequal lengths .*forward takes none: .* attention_mask=None"):
+        train(tmp_path, rows, model=Plain(), adapter=SeriesAdapter("x"), remove_unused_columns=False)
+
+
+@pytest.mark.parametrize("kind", [list, Dataset.from_list])
+def test_a_cell_that_is_not_finite_names_the_row(tmp_path, kind):
+    rows = series_rows(unequal=True)
+    rows[5]["input_values"][2][1] = float("nan")
+    message = r"row (\d) of the batch is nan at step 2, channel 1: .* \[sample \1 of the batch \(row 5 of the data set"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, kind(rows))
+
+
+def test_a_pixel_that_is_not_finite_names_the_row(tmp_path):
+    images = PixelTensors(torch.rand(8, 1, 28, 28), torch.arange(8))
+    images.pixel_values[5, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"image (\d): holds NaN .* \[sample \1 of the batch \(row 5 of the data set"):
+        train(tmp_path, images, model=MnistCnnForImageClassification(MnistCnnConfig(num_labels=10)))
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_a_cell_that_overflows_names_the_row(tmp_path, unequal):
+    rows = series_rows(unequal=unequal)
+    rows[5]["input_values"][2] = [3e38, 3e38]
+    model = TcnForSeries(TcnConfig(num_features=2, channels=[4, 4]))
+    with pytest.raises(FloatingPointError, match=r"on their own: sample \d of the batch \(row 5 of the data set\)\."):
+        train(tmp_path, rows, model=model)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+class Pixels(nn.Module):
+    """A model whose gradient overflows on large pixels."""
+
+    main_input_name = "pixel_values"
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, pixel_values):
+        return self.head(pixel_values.flatten(1) * 1e4)
+
+
+def test_a_pixel_that_overflows_names_the_row(tmp_path):
+    images = PixelTensors(torch.rand(8, 1, 4, 4) / 1e4, torch.arange(8) % 2)
+    images.pixel_values[5] = 3e38
+    with pytest.raises(FloatingPointError, match=r"on their own: sample \d of the batch \(row 5 of the data set\)\."):
+        train(tmp_path, images, model=Pixels(), adapter=ImageAdapter())
+
+
+def test_rows_that_cannot_be_looked_up_are_named_by_their_place(tmp_path):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield from with_label(2, row=1)
+
+    with pytest.raises(ValueError, match="sample 1 of the batch has the label 2"):
+        train(tmp_path, Stream(), max_steps=1)
+
+
+def test_the_trainers_collator_stays_the_users(tmp_path):
+    trainer = train(tmp_path, series_rows(), max_steps=1)
+    collator = trainer.data_collator
+    trainer.get_train_dataloader()
+    assert trainer.data_collator is collator
+    assert torch.isfinite(weights(trainer)).all()
