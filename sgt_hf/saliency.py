@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 Reduction = Callable[[Tensor, Tensor, int | None], Tensor]
 
@@ -206,11 +208,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
+# What transformers puts on modules whose layers are checkpointed.
+_CHECKPOINT = "_gradient_checkpointing_func"
+
+
 @contextmanager
 def keeping_statistics(model: nn.Module) -> Iterator[None]:
     """Let forwards of a while use their own batch's statistics in BatchNorm and leave the running ones as they are.
 
-    The clean forward alone is what inference will see; a masked one would blur its statistics.
+    The clean forward alone is what inference will see; a masked one would blur its statistics. What gradient
+    checkpointing of transformers runs again in the backward pass, when the while is over, leaves them alike.
 
     Args:
         model: Any module; layers in eval mode go on using their running statistics.
@@ -218,12 +225,41 @@ def keeping_statistics(model: nn.Module) -> Iterator[None]:
     layers = [
         module
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats and module.training
+        if isinstance(module, _NormBase) and module.track_running_stats and module.training
     ]
+    checkpointed = [module for module in model.modules() if layers and _CHECKPOINT in vars(module)]
+    checkpoints = [(module, getattr(module, _CHECKPOINT)) for module in checkpointed]
+    try:
+        for module, checkpoint in checkpoints:
+            setattr(module, _CHECKPOINT, _untracked_again(checkpoint, layers))
+        with _untracked(layers):
+            yield
+    finally:
+        for module, checkpoint in checkpoints:
+            setattr(module, _CHECKPOINT, checkpoint)
+
+
+@contextmanager
+def _untracked(layers: list[_NormBase]) -> Iterator[None]:
+    """Let BatchNorms pass over their running statistics for a while; within another such while it changes nothing."""
+    tracked = [layer.track_running_stats for layer in layers]
     try:
         for layer in layers:
             layer.track_running_stats = False
         yield
     finally:
-        for layer in layers:
-            layer.track_running_stats = True
+        for layer, before in zip(layers, tracked, strict=True):
+            layer.track_running_stats = before
+
+
+def _untracked_again(checkpoint: Callable[..., Any], layers: list[_NormBase]) -> Callable[..., Any]:
+    """A checkpointing function whose block passes over running statistics, now and when it is run again."""
+
+    def checkpoint_untracked(block: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def untracked(*inputs: Any, **settings: Any) -> Any:
+            with _untracked(layers):
+                return block(*inputs, **settings)
+
+        return checkpoint(untracked, *args, **kwargs)
+
+    return checkpoint_untracked

@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sgt_hf.saliency import (
     REDUCTIONS,
@@ -114,6 +117,25 @@ def test_keeping_statistics_uses_the_batch_s_own_and_leaves_the_running_ones():
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     layer(x)
     assert not torch.equal(layer.running_mean, state["0.running_mean"])
+
+
+def test_keeping_statistics_holds_where_a_checkpointed_block_is_run_again():
+    """The first batch was kept out and the second was not, whichever is run again when both forwards are over."""
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Tanh())
+    block._gradient_checkpointing_func = function = partial(checkpoint, use_reentrant=False)
+    kept, counted = torch.randn(4, 2), torch.randn(4, 2)
+    with keeping_statistics(block):
+        first = block._gradient_checkpointing_func(block.forward, kept)
+    assert block._gradient_checkpointing_func is function
+    second = block._gradient_checkpointing_func(block.forward, counted)
+    before = block[1].running_mean.clone()
+    first.sum().backward()
+    assert torch.equal(block[1].running_mean, before)
+    assert block[1].num_batches_tracked == 1
+    second.sum().backward()
+    assert block[1].num_batches_tracked == 2  # torch's own way with what is counted
+    assert block[1].track_running_stats
 
 
 def test_keeping_statistics_ends_with_an_exception():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..masking.dense import FILLS, DenseFacts, Fill, channel_mean, replace_dropped
+from ..masking.dense import FILLS, DenseFacts, Fill, replace_dropped
 from .base import Adapter, Batch, Captured, Masking
 
 BASELINES = ("constant", "channel_mean")
@@ -130,15 +130,14 @@ class DenseAdapter(Adapter):
         """Return an attribution's baseline: the adapter's `constant`, or the `channel_mean` of the sample's own values.
 
         Raises:
-            ValueError: The name is neither.
+            ValueError: The name is neither, or the constant has another number of channels than the features.
         """
         if name not in BASELINES:
             raise ValueError(f"unknown baseline {name!r} for {self.kind}: use 'zero', 'uniform' or one of {BASELINES}")
         values = self.rows(features.detach())
         real = eligible.reshape(*values.shape[:2], -1)[..., :1]
         facts = DenseFacts(real, torch.as_tensor(self.constant, device=values.device, dtype=values.dtype))
-        filled = facts.constant.expand_as(values) if name == "constant" else channel_mean(values, real, facts)
-        return self.unrows(filled, features)
+        return self.unrows(FILLS[name](values, ~real, facts), features)
 
     def _facts(self, batch: Batch, values: Tensor) -> DenseFacts:
         """The settings on the values' device."""

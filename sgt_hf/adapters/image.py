@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import BaseImageProcessor
 
 from ..data.pixels import PixelCollator
 from ..masking.blur import blur
@@ -25,13 +27,13 @@ class ImageAdapter(DenseAdapter):
     `constant` (black) and `blur`. What black is after normalising is read off an image processor, or given.
 
     Args:
-        processor: An image processor of transformers, whose `image_mean` and `image_std` are taken; or None.
+        processor: An image processor of transformers, which is run on a black image; or None.
         black: Value of a black pixel after normalising, one a channel or a number for all, `PixelRecipe.black`. Without
             it and without a processor the masking and the baseline `constant` are refused.
         value_range: See `DenseAdapter`.
 
     Raises:
-        ValueError: The processor does not say how it normalises, and `black` is not given.
+        ValueError: The processor does not make one value a channel of a black image, and `black` is not given.
     """
 
     feature_dim = 1
@@ -100,14 +102,39 @@ def _memory_format(images: Tensor) -> torch.memory_format:
 
 
 def _black_of(processor: Any) -> tuple[float, ...] | None:
-    """What an image processor makes of a black pixel; None for a processor of something else."""
-    normalises = getattr(processor, "do_normalize", None)
-    if normalises is None:
+    """What an image processor makes of black, one value where all channels agree; None for a processor of other data.
+
+    It is run on a black image, since its mean and standard deviation need not tell: some normalise twice, or put blue
+    first.
+    """
+    normalises, mean = getattr(processor, "do_normalize", None), getattr(processor, "image_mean", None)
+    if normalises is None and not isinstance(processor, BaseImageProcessor):
         return None
-    if not normalises:
-        return (0.0,)
-    mean, std = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
-    if mean is None or std is None:
+    if normalises and (mean is None or getattr(processor, "image_std", None) is None):
         raise ValueError(f"{type(processor).__name__} normalises and names no image_mean and image_std: give black=")
-    means, stds = ((value,) if isinstance(value, int | float) else tuple(value) for value in (mean, std))
-    return tuple(-m / s for m, s in zip(means, stds, strict=True))
+    pixels = _black_image(processor, 3 if mean is None or isinstance(mean, int | float) else len(mean))
+    low, high = pixels.float().transpose(0, 1).flatten(1).aminmax(dim=1)
+    if not torch.allclose(low, high, rtol=0.0, atol=1e-4):
+        raise ValueError(
+            f"{type(processor).__name__} makes {low.tolist()} to {high.tolist()} of a black image's channels, as where "
+            "padding follows normalising: give ImageAdapter(black=...)"
+        )
+    black = high.tolist()
+    return tuple(black[:1] if len(set(black)) == 1 else black)
+
+
+def _black_image(processor: Any, channels: int) -> Tensor:
+    """(1, C, H, W) of a small black image, processed."""
+    image = np.zeros((32, 32, channels), dtype=np.uint8)
+    layout = {} if channels in (1, 3) else {"input_data_format": "channels_last"}  # which is not guessed
+    try:
+        pixels = processor(images=image, return_tensors="pt", **layout)["pixel_values"]
+    except Exception as error:
+        raise ValueError(
+            f"{type(processor).__name__} cannot process a black image ({error!r}): give ImageAdapter(black=...)"
+        ) from error
+    if not isinstance(pixels, Tensor) or pixels.dim() != 4:
+        raise ValueError(
+            f"{type(processor).__name__} makes no (B, C, H, W) tensor of a black image: give ImageAdapter(black=...)"
+        )
+    return pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
@@ -35,4 +36,6 @@ def blur(values: Tensor, drop: Tensor, facts: DenseFacts) -> Tensor:
     sigma = max(1.0, _SHARE * min(height, width))
     reach = min(math.ceil(2 * sigma), min(height, width) - 1)  # reflection reaches no further than the image
     images = values.transpose(1, 2).unflatten(2, (height, width))
-    return gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2).flatten(2).transpose(1, 2)
+    with torch.autocast(values.device.type, enabled=False):  # a convolution, which autocast would run in bfloat16
+        blurred = gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
+    return blurred.flatten(2).transpose(1, 2)

@@ -46,12 +46,23 @@ def uniform(values: Tensor, drop: Tensor, facts: DenseFacts) -> Tensor:
 
 def channel_mean(values: Tensor, drop: Tensor, facts: DenseFacts) -> Tensor:
     """The mean of the sample's channel, dropped positions included."""
-    total = values.masked_fill(~facts.real, 0.0).sum(1, keepdim=True)
-    return (total / facts.real.sum(1, keepdim=True).clamp(min=1)).expand_as(values)
+    wide = torch.promote_types(values.dtype, torch.float32)  # the sum of a 224 × 224 image overflows in float16
+    total = values.masked_fill(~facts.real, 0.0).sum(1, keepdim=True, dtype=wide)
+    return (total / facts.real.sum(1, keepdim=True).clamp(min=1)).to(values.dtype).expand_as(values)
 
 
 def constant(values: Tensor, drop: Tensor, facts: DenseFacts) -> Tensor:
-    """One value per channel."""
+    """One value per channel.
+
+    Raises:
+        ValueError: There are neither as many values as channels nor one for all.
+    """
+    given, channels = facts.constant.numel(), values.shape[2]
+    if given not in (1, channels):
+        raise ValueError(
+            f"the adapter's constant (black, of images) has {given} values, and its input has {channels} channel(s): "
+            "give one value a channel, or one for all"
+        )
     return facts.constant.expand_as(values)
 
 

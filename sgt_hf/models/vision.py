@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class _ImageClassifier(PreTrainedModel):
             labels: (B,) int64 class indices, or (B, K) float 0/1 of a multi-label task; None for no loss.
 
         Raises:
-            ValueError: The images have another number of channels than the model.
+            ValueError: The images have another number of channels, or another size, than the model.
         """
         expected = self.config.num_channels
         if pixel_values.dim() != 4 or pixel_values.shape[1] != expected:
@@ -73,8 +74,12 @@ class _ImageClassifier(PreTrainedModel):
                 f"{type(self).__name__} takes pixel_values of shape (B, {expected}, H, W), got "
                 f"{tuple(pixel_values.shape)}: convert the images to {expected} channels, or set num_channels"
             )
+        self._require_size(pixel_values)
         logits = self.network(pixel_values)
         return ImageClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
+
+    def _require_size(self, pixel_values: Tensor) -> None:
+        """Refuse images of a size that the network does not take; most take any."""
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if labels.is_floating_point():
@@ -106,7 +111,7 @@ class MnistCnnForImageClassification(_ImageClassifier):
         super().__init__(config)
         self.num_labels = config.num_labels or 2
         first, second = config.channels
-        side = (config.image_size - 4) // 2
+        side = _pooled(config.image_size)
         self.network = nn.Sequential(
             nn.Conv2d(config.num_channels, first, 3),
             nn.ReLU(),
@@ -121,6 +126,15 @@ class MnistCnnForImageClassification(_ImageClassifier):
             nn.Linear(config.hidden_size, self.num_labels),
         )
         self.post_init()
+
+    def _require_size(self, pixel_values: Tensor) -> None:
+        size = self.config.image_size
+        height, width = pixel_values.shape[2:]
+        if not _pooled(height) == _pooled(width) == _pooled(size):
+            raise ValueError(
+                f"{type(self).__name__} takes images of {size} × {size} pixels, got {height} × {width}: resize them, "
+                "or set image_size"
+            )
 
 
 class TorchvisionConfig(PretrainedConfig):
@@ -200,6 +214,11 @@ VISION_MODELS: dict[type[PretrainedConfig], type[PreTrainedModel]] = {
 }
 
 
+def _pooled(length: int) -> int:
+    """Height or width of what the MNIST network's convolutions and pooling leave of an image."""
+    return (length - 4) // 2
+
+
 def build_network(config: TorchvisionConfig) -> nn.Module:
     """Build torchvision's network with the configuration's input and output.
 
@@ -214,7 +233,10 @@ def build_network(config: TorchvisionConfig) -> nn.Module:
         raise ValueError(f"torchvision has no classifier {config.architecture!r}: use one of {names}")
     if config.architecture in _AUXILIARY:
         raise ValueError(f"{config.architecture!r} returns several outputs while training: use another of {names}")
-    network = torchvision.models.get_model(config.architecture, weights=None, num_classes=config.num_labels)
+    device = torch.empty(0).device  # meta while `from_pretrained` builds, where RegNets cannot compute their widths
+    with torch.device("cpu") if config.architecture.startswith("regnet") else nullcontext():
+        network = torchvision.models.get_model(config.architecture, weights=None, num_classes=config.num_labels)
+    network.to(device)
     if config.small_images:
         if not isinstance(network, torchvision.models.ResNet):
             raise ValueError(f"small_images is a stem for ResNets, and {config.architecture!r} is none")
@@ -227,7 +249,9 @@ def build_network(config: TorchvisionConfig) -> nn.Module:
 
 
 def fetch_weights(architecture: str, weights: str) -> Mapping[str, Tensor]:
-    """Return torchvision's weights of a name, from torch's hub cache or the net.
+    """Return torchvision's weights of a name, from torch's hub cache or the net, as its own network loads them.
+
+    Checkpoints with names of an older version are mended there. No random number is drawn.
 
     Args:
         architecture: torchvision's own name.
@@ -243,12 +267,14 @@ def fetch_weights(architecture: str, weights: str) -> Mapping[str, Tensor]:
         raise ValueError(f"torchvision has no weights {weights!r} of {architecture}: use one of {names}")
     chosen = known[weights]
     try:
-        return chosen.get_state_dict(progress=False, check_hash=True)
+        chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash of what was downloaded is wrong
         raise ConnectionError(
             f"the weights {weights!r} of {architecture} could not be fetched from {chosen.url} ({error}): put that "
             f"file into {torch.hub.get_dir()}/checkpoints, or train from scratch with weights=None"
         ) from error
+    with torch.random.fork_rng(devices=[]):
+        return torchvision.models.get_model(architecture, weights=chosen, progress=False).state_dict()
 
 
 def _load_body(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -262,7 +288,8 @@ def _load_body(network: nn.Module, state: Mapping[str, Tensor], name: str) -> No
             f"the weights {name} do not fit at {unfit[:3]}: they are for 3-channel images and torchvision's own stem, "
             "so leave num_channels and small_images alone, or use weights=None"
         )
-    network.load_state_dict({key: value for key, value in state.items() if key not in differing}, strict=False)
+    for key in own.keys() - set(differing):
+        own[key].copy_(state[key])
 
 
 def _widen_input(network: nn.Module, channels: int) -> None:

@@ -79,6 +79,9 @@ def test_baselines():
     assert adapter.baseline_features(Net(), "channel_mean", x, eligible)[0].tolist() == [[2, 3]] * 3
     eligible[:, 4:] = False  # padding does not count
     assert adapter.baseline_features(Net(), "channel_mean", x, eligible)[0].tolist() == [[1, 2]] * 3
+    large = torch.full((1, 224 * 224, 1), 2.6, dtype=torch.float16)
+    mean = Cells("x").baseline_features(Net(), "channel_mean", large, torch.ones(1, 224 * 224, dtype=torch.bool))
+    assert torch.equal(mean, large)  # though its sum is no number of float16
     with pytest.raises(ValueError, match="unknown baseline 'pad'"):
         adapter.baseline_features(Net(), "pad", x, eligible)
 

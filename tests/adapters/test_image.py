@@ -4,6 +4,11 @@ from torch import nn
 from transformers import (
     ConvNextConfig,
     ConvNextForImageClassification,
+    EfficientNetImageProcessor,
+    MobileViTConfig,
+    MobileViTForImageClassification,
+    MobileViTImageProcessor,
+    PPLCNetImageProcessor,
     ResNetConfig,
     ResNetForImageClassification,
     Trainer,
@@ -11,6 +16,7 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    ViTImageProcessorPil,
 )
 
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
@@ -22,6 +28,7 @@ from sgt_hf.models.vision import (
     TorchvisionConfig,
     TorchvisionForImageClassification,
 )
+from tests.trainer.runs import CHECKPOINTING
 
 
 class Weighted(nn.Module):
@@ -101,6 +108,48 @@ def test_black_is_read_off_the_image_processor():
     assert black[0, :, 1, 2].tolist() == pytest.approx([-1, -2, 0])
 
 
+@pytest.mark.parametrize(
+    ("processor", "black"),
+    [
+        (EfficientNetImageProcessor(), [-2]),  # −1 by mean and deviation, and by the deviation once more
+        (EfficientNetImageProcessor(include_top=False), [-1]),
+        (EfficientNetImageProcessor(include_top=False, do_normalize=False, rescale_offset=True), [-1]),
+        (PPLCNetImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.1] * 3), [-3, -2, -1]),  # blue first
+        (MobileViTImageProcessor(), [0]),  # has no do_normalize
+        (ViTImageProcessor(image_mean=[0.25], image_std=[0.5]), [-0.5]),
+        (ViTImageProcessor(image_mean=[0.5] * 4, image_std=[0.5, 0.5, 0.5, 0.25]), [-1, -1, -1, -2]),
+        (ViTImageProcessorPil(image_mean=[0.5, 0.4, 0.0], image_std=[0.5, 0.2, 1.0]), [-1, -2, 0]),
+        (ViTImageProcessorPil(do_normalize=False), [0]),
+    ],
+)
+def test_black_is_what_the_processor_makes_of_a_black_image(processor, black):
+    assert ImageAdapter(processor).constant == pytest.approx(tuple(black), abs=1e-6)
+
+
+class PadsWithGrey(ViTImageProcessor):
+    def _preprocess(self, images, **settings):
+        found = super()._preprocess(images, **settings)
+        found["pixel_values"] = nn.functional.pad(torch.as_tensor(found["pixel_values"]), (0, 1))
+        return found
+
+
+class NeedsBoxes(ViTImageProcessor):
+    def preprocess(self, images, boxes, **settings):
+        raise NotImplementedError
+
+
+def test_black_of_another_number_of_channels_is_refused():
+    adapter, everything = ImageAdapter(black=[-1.0, -2.0, -3.0]), torch.ones(2, 6, dtype=torch.bool)
+    for channels in (1, 4):
+        pixels = torch.randn(2, channels, 2, 3)
+        message = rf"constant \(black, of images\) has 3 values, and its input has {channels} channel"
+        with pytest.raises(ValueError, match=message):
+            adapter.mask({"pixel_values": pixels}, everything, "constant")
+        with pytest.raises(ValueError, match=message):
+            adapter.baseline_features(Weighted(), "constant", pixels, everything)
+        assert mask(adapter, pixels, everything, "uniform").shape == pixels.shape  # which paints nothing black
+
+
 def test_where_black_is_not_known_it_is_not_guessed():
     adapter = ImageAdapter()
     adapter.check(masking="uniform", granularity="token")
@@ -120,6 +169,14 @@ class Unnamed:
     ("call", "message"),
     [
         (lambda: ImageAdapter(Unnamed()), "Unnamed normalises and names no image_mean and image_std: give black="),
+        (
+            lambda: ImageAdapter(PadsWithGrey()),
+            r"PadsWithGrey makes \[-1.0, -1.0, -1.0\] to \[0.0, 0.0, 0.0\] of a black image's channels",
+        ),
+        (
+            lambda: ImageAdapter(NeedsBoxes()),
+            r"NeedsBoxes cannot process a black image \(TypeError.*boxes.*\): give ImageAdapter\(black=",
+        ),
         (
             lambda: ImageAdapter().check(masking="previous", granularity="token"),
             r"unknown masking 'previous' for images: use one of \['blur', 'channel_mean', 'constant', 'uniform'\]",
@@ -146,6 +203,10 @@ def make(family):
     if family == "resnet":
         settings = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
         return ResNetForImageClassification(ResNetConfig(num_labels=3, **settings))
+    if family == "mobilevit":  # whose blocks, BatchNorms inside, can be checkpointed
+        widths = {"hidden_sizes": [8, 8, 8], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16], "num_attention_heads": 2}
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
+        return MobileViTForImageClassification(MobileViTConfig(**small, **widths, **dict.fromkeys(rates, 0.0)))
     if family == "mnist_cnn":
         return MnistCnnForImageClassification(
             MnistCnnConfig(image_size=16, num_channels=3, channels=[4, 4], hidden_size=8, num_labels=3)
@@ -197,6 +258,28 @@ def test_the_masked_pass_leaves_the_running_statistics(tmp_path, update):
     guided = statistics(sgt_update_statistics=update)
     same = [torch.equal(one, other) for one, other in zip(plain, guided, strict=True)]
     assert all(same) is not update
+
+
+@pytest.mark.parametrize("settings", [{}, {"sgt_save_memory": True}])
+def test_gradient_checkpointing_with_batch_norms_inside_changes_no_weight(tmp_path, settings):
+    weights = []
+    for checkpointing in (False, True):
+        model = make("mobilevit")
+        trainer(model, tmp_path, learning_rate=1e-3, **{CHECKPOINTING: checkpointing}, **settings).train()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(*weights, atol=1e-6, rtol=0)
+
+
+def test_what_checkpointing_runs_again_of_the_masked_pass_leaves_the_running_statistics(tmp_path):
+    """By branch a clean batch counts once in the forward and once where it is run again, as in a plain step."""
+
+    def statistics(**settings):
+        model = make("mobilevit")
+        trainer(model, tmp_path, learning_rate=0.0, max_steps=1, **{CHECKPOINTING: True}, **settings).train()
+        return [buffer.clone() for buffer in model.buffers()]
+
+    plain, guided = statistics(sgt_kl_weight=0.0), statistics(sgt_save_memory=True)
+    assert all(torch.equal(one, other) for one, other in zip(plain, guided, strict=True))
 
 
 def test_without_guidance_it_is_trainer(tmp_path):

@@ -54,6 +54,13 @@ def test_a_flat_image_stays_flat_and_kept_pixels_stay():
     assert (filled != values).nonzero().tolist() == [[0, 5, 0]]
 
 
+def test_it_is_the_same_under_autocast():
+    values, drop = torch.randn(1, 42, 3), torch.ones(1, 42, 1, dtype=torch.bool)
+    expected = blur(values, drop, facts())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(blur(values, drop, facts()), expected)
+
+
 def test_it_needs_an_image():
     with pytest.raises(ValueError, match="blur needs an image"):
         blur(torch.rand(1, 42, 1), torch.ones(1, 42, 1, dtype=torch.bool), facts(size=None))

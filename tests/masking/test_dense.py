@@ -32,6 +32,18 @@ def test_channel_mean_leaves_padding_out():
     assert out[0, 1, 1].item() == pytest.approx(70 / 3)
 
 
+def test_the_mean_of_a_large_image_does_not_overflow_in_half_precision():
+    values = torch.full((1, 224 * 224, 1), 2.6, dtype=torch.float16)  # whose sum is 130,000
+    mean = FILLS["channel_mean"](values, torch.zeros_like(values).bool(), facts(values))
+    assert mean.dtype == torch.float16
+    assert torch.equal(mean, values)
+
+
+def test_constant_refuses_another_number_of_channels():
+    with pytest.raises(ValueError, match="has 3 values, and its input has 2 channel"):
+        replace_dropped(VALUES, dropped((0, 0)), FILLS["constant"], facts(constant=[-1.0, -2.0, -3.0]))
+
+
 def test_previous_copies_the_last_kept_value_and_before_it_the_first_kept():
     drop = dropped((0, 0), (1, 0), (3, 0), (1, 1), (2, 1))
     out = replace_dropped(VALUES, drop, FILLS["previous"], facts())

@@ -1,5 +1,6 @@
 import hashlib
 import http.server
+import re
 import threading
 from functools import partial
 
@@ -74,7 +75,12 @@ def test_attributions_of_the_mnist_network_are_complete(method):
     assert relative_delta(found, dim=1).max() < (1e-3 if method != "integrated_gradients" else 5e-2)
 
 
-@pytest.mark.parametrize("make", [cnn, resnet])
+def regnet(**settings):
+    torch.manual_seed(0)
+    return TorchvisionForImageClassification(TorchvisionConfig(architecture="regnet_y_400mf", num_labels=3, **settings))
+
+
+@pytest.mark.parametrize("make", [cnn, resnet, regnet, lambda: regnet(num_channels=1)])
 def test_saved_and_loaded_through_auto_it_is_the_same(tmp_path, make):
     model = make().eval()
     model.save_pretrained(tmp_path)
@@ -165,6 +171,43 @@ def test_pretrained_weights_by_name_with_a_new_head(own_weights):
         TorchvisionForImageClassification.from_torchvision("squeezenet1_1", weights="IMAGENET1K_V1", num_channels=1)
 
 
+def in_the_cache(monkeypatch, tmp_path, weights, state):
+    """Puts a checkpoint where torch's hub keeps the official one."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(state, folder / weights.url.rpartition("/")[2])
+
+
+def with_old_names(state):
+    """The names in torchvision's DenseNet checkpoints, which torch no longer allows; they count no batches."""
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name): value for name, value in state.items()}
+    return {name: value for name, value in old.items() if not name.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "saved"),
+    [
+        ("mnasnet0_5", torchvision.models.MNASNet0_5_Weights.IMAGENET1K_V1, lambda state: state),
+        ("densenet121", torchvision.models.DenseNet121_Weights.IMAGENET1K_V1, with_old_names),
+    ],
+)
+def test_pretrained_weights_load_as_torchvision_loads_them(monkeypatch, tmp_path, architecture, weights, saved):
+    torch.manual_seed(1)
+    donor = torchvision.models.get_model(architecture).state_dict()
+    in_the_cache(monkeypatch, tmp_path, weights, saved(donor))
+    torch.manual_seed(2)
+    model = TorchvisionForImageClassification.from_torchvision(architecture, weights="DEFAULT", num_labels=5)
+    drawn = torch.rand(())
+    own = model.network.state_dict()
+    body = [name for name in own if own[name].shape == donor[name].shape]
+    assert len(own) - len(body) == 2  # weight and bias of the output layer
+    assert all(torch.equal(own[name], donor[name]) for name in body)
+    torch.manual_seed(2)
+    TorchvisionForImageClassification.from_torchvision(architecture, num_labels=5)
+    assert torch.equal(torch.rand(()), drawn)  # loading draws no number
+
+
 def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     known = torchvision.models.VGG16_Weights.IMAGENET1K_V1
@@ -183,6 +226,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
         (lambda: MnistCnnConfig(image_size=5), "image_size must be ≥ 6 pixels, got 5"),
         (lambda: MnistCnnConfig(num_labels=1), "num_labels=1 is a regression"),
         (lambda: TorchvisionConfig(problem_type="regression"), "problem_type='regression' .* is a regression"),
+        (lambda: cnn()(torch.zeros(2, 1, 16, 8)), r"images of 8 × 8 pixels, got 16 × 8: resize them, or set"),
         (lambda: cnn()(torch.zeros(2, 3, 8, 8)), r"takes pixel_values of shape \(B, 1, H, W\), got \(2, 3, 8, 8\)"),
     ],
 )
