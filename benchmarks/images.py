@@ -136,6 +136,8 @@ class ImagesArguments:
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
+        if self.roar_levels and "plain" not in self.arms:
+            raise ValueError(f"--roar_levels explains the plain model and --arms is {self.arms}: add plain to it")
 
 
 def main() -> None:
@@ -187,7 +189,7 @@ def cells_of(args: ImagesArguments, data: Images, trainings: list[Cell]) -> list
         first = next(cell for cell in trainings if cell.arm == "plain")
         levels = tuple(args.roar_levels)
         settings = {"kind": "roar", "levels": levels, "epochs": args.roar_epochs, "training": asdict(first)}
-        work = lambda: run_roar(first, levels, args.roar_epochs, data, weights)  # noqa: E731
+        work = lambda: run_roar(first, levels, args.roar_epochs, data, decoded_once(args, data), weights)  # noqa: E731
         cells.append((f"{first.name}-roar", settings, work))
     return cells
 
@@ -214,6 +216,13 @@ def load(args: ImagesArguments) -> Images:
     tested = PixelDataset(test, pixels.transform()).preloaded()
     classes = splits["train"].features["label"].names
     return Images(train, tested, classes, pixels.channels, tested.pixel_values.shape[-1], pixels.mean, pixels.std)
+
+
+def decoded_once(args: ImagesArguments, data: Images) -> PixelTensors:
+    """Return the training images as in testing, for ROAR: a random crop would part the scores from their pixels."""
+    if isinstance(data.train, PixelTensors):
+        return data.train
+    return PixelDataset(data.train.rows, RECIPES[args.dataset].pixels.transform()).preloaded()
 
 
 def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images, arm: str, seed: int) -> Cell:

@@ -105,14 +105,17 @@ def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -
     return results
 
 
-def run_roar(cell: Cell, levels: tuple[float, ...], epochs: float, data: Images, weights_dir: Path) -> dict[str, Any]:
+def run_roar(
+    cell: Cell, levels: tuple[float, ...], epochs: float, data: Images, decoded: PixelTensors, weights_dir: Path
+) -> dict[str, Any]:
     """Measure IID, OOD and ROAR of one model's gradient.
 
     Args:
         cell: The model that is explained.
         levels: Shares of pixels removed.
         epochs: Of each retraining.
-        data: Its data, decoded once.
+        data: Its data.
+        decoded: Its training images, decoded once: scored and removed are pixels of the same crop.
         weights_dir: See `trained_model`.
 
     Returns:
@@ -127,12 +130,12 @@ def run_roar(cell: Cell, levels: tuple[float, ...], epochs: float, data: Images,
         train(again, fresh, replace(data, train=images))
         return fresh
 
-    def scored(images: Any) -> tuple[Any, Tensor]:
+    def scored(images: PixelTensors) -> tuple[PixelTensors, Tensor]:
         return images, pixel_scores(model, images, adapter, methods=("gradient",), batch_size=256)["gradient"]
 
     test = scored(data.test)
     retrained = retrained_predictions(
-        retrain, model, adapter, train=scored(data.train), test=test, levels=levels, fill=MEAN
+        retrain, model, adapter, train=scored(decoded), test=test, levels=levels, fill=MEAN
     )
     curves = {
         "IID": drop(model, test[0], adapter, test[1], levels=levels, fill=BLACK),

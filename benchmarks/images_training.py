@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from benchmarks.common import cell_path
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import ImageAdapter
+from sgt_hf.data.images import PixelDataset
 from sgt_hf.data.pixels import PixelTensors
 from sgt_hf.models.vision import (
     MnistCnnConfig,
@@ -70,7 +70,7 @@ class Images:
         std: Each channel is divided by.
     """
 
-    train: Dataset[Any]
+    train: PixelDataset | PixelTensors
     test: PixelTensors
     classes: list[str]
     channels: int

@@ -11,12 +11,12 @@ from typing import Any
 
 import datasets
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from .pixels import PixelCollator, PixelError, PixelTensors
+from .pixels import PixelTensors, stack_images, stack_labels
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -101,11 +101,12 @@ class PixelDataset(Dataset[dict[str, Any]]):
     """Rows of a `datasets` data set with an `Image` column, decoded and transformed when they are asked for.
 
     It is no `datasets.Dataset`, so `Trainer` keeps all its columns, and it knows a row's number and file, so that
-    errors name them.
+    errors name them: of images that cannot be read, and of those that cannot make a batch.
 
     Args:
         rows: With an `Image` column, and usually a label column.
-        transform: Image → (C, H, W) float tensor, such as `PixelRecipe.transform`, or any of torchvision's v2.
+        transform: Image → (C, H, W) float tensor, such as `PixelRecipe.transform`, or any of torchvision's v2. It is
+            given what `datasets` decodes: upright by its EXIF orientation, and in the `mode` of the `Image` column.
         image_column: Its name.
         label_column: Its name, or None where there are no labels.
 
@@ -129,7 +130,8 @@ class PixelDataset(Dataset[dict[str, Any]]):
                 f"column {image_column!r} is {rows.features[image_column]}, no images: cast it, "
                 f"dataset.cast_column({image_column!r}, datasets.Image())"
             )
-        self.rows = rows.cast_column(image_column, datasets.Image(decode=False))
+        self.mode = rows.features[image_column].mode
+        self.rows = rows.cast_column(image_column, datasets.Image(mode=self.mode, decode=False))
         self.transform = transform
         self.image_column = image_column
         self.label_column = label_column
@@ -141,56 +143,76 @@ class PixelDataset(Dataset[dict[str, Any]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return several rows, as a `DataLoader` asks for a batch."""
-        columns = self.rows[list(indices)]
-        entries = zip(indices, columns[self.image_column], strict=True)
-        made = [{"pixel_values": self.transform(decode_image(entry, f"row {index}"))} for index, entry in entries]
-        if self.label_column is None:
-            return made
-        return [row | {"labels": label} for row, label in zip(made, columns[self.label_column], strict=True)]
+        """Return several rows, as a `DataLoader` asks for a batch.
+
+        Raises:
+            ValueError: An image cannot be read, or the images cannot make a batch; names row and file.
+        """
+        made = self._transformed(indices)
+        stack_images([row["pixel_values"] for row in made], lambda position: self._name(indices[position]))
+        return made
 
     def preloaded(self) -> PixelTensors:
         """Return all rows decoded and transformed once: for a transform without randomness, and images of one size.
 
         Raises:
-            ValueError: An image cannot be read, or the images differ in size.
+            ValueError: An image cannot be read, or the images cannot make a batch; names row and file.
         """
-        collate = PixelCollator()
-        parts = []
-        for start in range(0, len(self), 1000):
-            try:
-                parts.append(collate(self.__getitems__(range(start, min(start + 1000, len(self))))))
-            except PixelError as error:
-                raise PixelError(error.problem, error.row + start) from error
-        shapes = sorted({tuple(part["pixel_values"].shape[1:]) for part in parts})
-        if len(shapes) > 1:
-            raise ValueError(f"the images differ in size: {shapes}; resize them, PixelRecipe(size=(height, width))")
-        labels = torch.cat([part["labels"] for part in parts]) if self.label_column is not None else None
-        return PixelTensors(torch.cat([part["pixel_values"] for part in parts]), labels)
+        made: list[dict[str, Any]] = []
+        for start in range(0, len(self), 1000):  # no more than these encoded images are in memory at once
+            made += self._transformed(range(start, min(start + 1000, len(self))))
+        pixels = stack_images([row["pixel_values"] for row in made], self._name)
+        labels = stack_labels([row["labels"] for row in made]) if self.label_column is not None else None
+        return PixelTensors(pixels, labels)
+
+    def _transformed(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        columns = self.rows[list(indices)]
+        entries = zip(indices, columns[self.image_column], strict=True)
+        made = [
+            {"pixel_values": self.transform(decode_image(entry, f"row {index}", mode=self.mode))}
+            for index, entry in entries
+        ]
+        if self.label_column is None:
+            return made
+        return [row | {"labels": label} for row, label in zip(made, columns[self.label_column], strict=True)]
+
+    def _name(self, index: int) -> str:
+        return _named(f"row {index}", self.rows[index][self.image_column])
 
 
-def decode_image(entry: Mapping[str, Any], where: str) -> Image.Image:
-    """Open the entry of an undecoded `Image` column.
+def decode_image(entry: Mapping[str, Any] | None, where: str, *, mode: str | None = None) -> Image.Image:
+    """Open the entry of an undecoded `Image` column as `datasets` would: upright by its EXIF orientation.
 
     Args:
         entry: `bytes`, or a `path` to read them from.
         where: Names the row in errors.
+        mode: Pillow's, which the image is converted to; None to leave it.
 
     Raises:
-        ValueError: It is no readable image, or one of more than 8 bits a channel; names row and file.
+        ValueError: It is null, no readable image, too large, or one of more than 8 bits a channel; names row and file.
     """
-    path, content = entry.get("path"), entry.get("bytes")
-    name = f"{where} ({path})" if path else where
+    name = _named(where, entry)
+    path, content = (entry.get("path"), entry.get("bytes")) if entry else (None, None)
+    if path is None and content is None:
+        raise ValueError(f"{name} has no image: leave such rows out, dataset.filter(...)")
     try:
         image = Image.open(io.BytesIO(content) if content is not None else str(path))
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     except FileNotFoundError:
         raise ValueError(f"{name}: there is no such file") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large ({error}): shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow's PNG reader: SyntaxError
         raise ValueError(f"{name} is no readable image ({error}): repair or remove it") from error
     if image.mode not in _CONVERTIBLE:
         raise ValueError(f"{name} has mode {image.mode!r}, not 8 bits a channel: convert it to 'L' or 'RGB' yourself")
-    return image
+    return image if mode in (None, image.mode) else image.convert(mode)
+
+
+def _named(where: str, entry: Mapping[str, Any] | None) -> str:
+    path = entry.get("path") if entry else None
+    return f"{where} ({path})" if path else where
 
 
 def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:

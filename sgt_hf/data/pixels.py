@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from transformers import default_data_collator
 
 _LABELS = ("labels", "label", "label_ids")
 
@@ -42,24 +45,14 @@ class PixelTensors(Dataset[dict[str, Any]]):
 
 
 class PixelError(ValueError):
-    """Images that no model should be given.
-
-    Attributes:
-        problem: What is wrong.
-        row: The row's position in its batch.
-    """
-
-    def __init__(self, problem: str, row: int) -> None:
-        super().__init__(f"image {row}: {problem}")
-        self.problem = problem
-        self.row = row
+    """Images that no model should be given; the message names one."""
 
 
 class PixelCollator:
     """Stack rows into a batch, and refuse what would break or poison a step, while it is still on the CPU.
 
     Args:
-        channels: Expected of every image; None for whatever the first has.
+        channels: Expected of every image; None for what most of a batch have.
     """
 
     def __init__(self, channels: int | None = None) -> None:
@@ -69,7 +62,8 @@ class PixelCollator:
         """Collate.
 
         Args:
-            rows: With `pixel_values` (C, H, W) float, and a label under `labels`, `label` or `label_ids`.
+            rows: With `pixel_values` (C, H, W) float, and a label under `labels`, `label` or `label_ids`. Other columns
+                are stacked as transformers' `default_data_collator` does; what is no number or tensor stays out.
 
         Returns:
             `pixel_values` (B, C, H, W), and `labels` (B,) int64, or (B, K) float of a multi-label task.
@@ -83,31 +77,85 @@ class PixelCollator:
                 f"the rows have no 'pixel_values', only {sorted(rows[0])}: wrap the data set, PixelDataset(rows, "
                 "transform), or use its with_transform and set remove_unused_columns=False"
             )
-        images = [torch.as_tensor(row["pixel_values"]) for row in rows]
-        for index, image in enumerate(images):
-            problem = self._problem(image, images[0])
-            if problem:
-                raise PixelError(problem, index)
-        pixels = torch.stack(images)
-        finite = pixels.flatten(1).isfinite().all(1)
-        if not finite.all():
-            raise PixelError("holds NaN or infinity after the transform", int((~finite).long().argmax()))
-        batch = {"pixel_values": pixels}
+        images = [row["pixel_values"] for row in rows]
+        batch = {"pixel_values": stack_images(images, "image {}".format, channels=self.channels)}
         name = next((name for name in _LABELS if name in rows[0]), None)
         if name is not None:
-            batch["labels"] = torch.stack([torch.as_tensor(row[name]) for row in rows])
-        return batch
+            batch["labels"] = stack_labels([row[name] for row in rows])
+        own = {"pixel_values", *_LABELS}
+        others = [name for name, value in rows[0].items() if name not in own and _is_numeric(value)]
+        return batch | default_data_collator([{name: row[name] for name in others} for row in rows])
 
-    def _problem(self, image: Tensor, first: Tensor) -> str | None:
+
+def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels: int | None = None) -> Tensor:
+    """Stack images, and name the one that is no float image, differs from the most of them, or is not finite.
+
+    Args:
+        images: (C, H, W) each, tensors or what becomes one; at least one.
+        name: From an image's position to what an error calls it.
+        channels: Expected of every image; None for what most have.
+
+    Returns:
+        (B, C, H, W)
+
+    Raises:
+        PixelError: An image cannot be stacked, or should not be.
+        ValueError: There are none.
+    """
+    if not images:
+        raise ValueError("there are no images")
+    tensors = [_tensor(image, name, index) for index, image in enumerate(images)]
+    for index, image in enumerate(tensors):
         if not image.is_floating_point():
-            return f"is {image.dtype}: scale it to floats, v2.ToDtype(torch.float32, scale=True), and normalise it"
+            advice = "scale it to floats, v2.ToDtype(torch.float32, scale=True), and normalise it"
+            raise PixelError(f"{name(index)}: is {image.dtype}: {advice}")
         if image.dim() != 3:
-            return f"has shape {tuple(image.shape)} instead of (C, H, W)"
-        channels = first.shape[0] if self.channels is None else self.channels
+            raise PixelError(f"{name(index)}: has shape {tuple(image.shape)} instead of (C, H, W)")
+    channels = _most_common([image.shape[0] for image in tensors]) if channels is None else channels
+    size = _most_common([tuple(image.shape[1:]) for image in tensors])
+    for index, image in enumerate(tensors):
         if image.shape[0] != channels:
-            found = image.shape[0]
-            return f"has {found} channels instead of {channels}: convert it, PixelRecipe(channels={channels}, …)"
-        if image.shape != first.shape:
-            sizes = f"{tuple(image.shape[1:])} pixels and the batch's first has {tuple(first.shape[1:])}"
-            return f"has {sizes}: resize them, PixelRecipe(size=(height, width))"
-        return None
+            advice = f"convert it, PixelRecipe(channels={channels}, …)"
+            raise PixelError(f"{name(index)}: has {image.shape[0]} channels instead of {channels}: {advice}")
+        if image.shape[1:] != size:
+            advice = "resize them, PixelRecipe(size=(height, width))"
+            raise PixelError(f"{name(index)}: has {tuple(image.shape[1:])} pixels instead of {size}: {advice}")
+    pixels = torch.stack(tensors)
+    finite = pixels.flatten(1).isfinite().all(1)
+    if not finite.all():
+        raise PixelError(f"{name(int((~finite).long().argmax()))}: holds NaN or infinity after the transform")
+    return pixels
+
+
+def _tensor(image: Any, name: Callable[[int], str], index: int) -> Tensor:
+    try:
+        return torch.as_tensor(image)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise PixelError(f"{name(index)}: is no (C, H, W) tensor ({error}): let the transform end in one") from error
+
+
+def stack_labels(labels: Sequence[Any]) -> Tensor:
+    """Stack labels, integers of any size as int64.
+
+    Args:
+        labels: Numbers, or (K,) each of a multi-label task.
+
+    Returns:
+        (B,) int64, or (B, K) float.
+    """
+    stacked = torch.stack([torch.as_tensor(label) for label in labels])
+    return stacked if stacked.is_floating_point() else stacked.long()
+
+
+def _most_common(values: Sequence[Any]) -> Any:
+    """The first of them where several are as common."""
+    return Counter(values).most_common(1)[0][0]
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether it can be stacked: no text, picture or record, nor a list of such."""
+    if isinstance(value, list | tuple):
+        return all(_is_numeric(item) for item in value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return isinstance(value, Tensor | int | float | np.number | np.bool_)

@@ -103,7 +103,7 @@ def predictions_under_removal(
         (N, R) classes.
 
     Raises:
-        ValueError: The adapter does not know the fill, or there are not as many scores as images.
+        ValueError: The adapter does not know the fill, or there are not as many scores as images or as pixels.
     """
     adapter.check(masking=fill, granularity="token")
     _check_scores(dataset, scores)
@@ -125,8 +125,14 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
         scores: (B, F), or wider: the batch's padding is at the end.
         level: Share of the eligible features, in [0, 1].
         fill: A masking of the adapter.
+
+    Raises:
+        ValueError: There are fewer scores than features.
     """
     eligible = adapter.eligible(batch)
+    if scores.dim() != 2 or scores.shape[1] < eligible.shape[1]:
+        found, features = tuple(scores.shape[1:]), eligible.shape[1]
+        raise ValueError(f"a sample's scores have shape {found} and it has {features} features: score each of them")
     sizes = scores[:, : eligible.shape[1]].abs().to(eligible.device)  # of a batch whose longest series is shorter
     drop = select_top(sizes, eligible, ceil_share(level, eligible.sum(1)))
     return adapter.mask(batch, drop, fill)
@@ -154,7 +160,7 @@ def images_without_top(
         batch_size: Images at once.
 
     Raises:
-        ValueError: There are not as many scores as images, or no labels.
+        ValueError: There are not as many scores as images or as pixels, or no labels.
     """
     _check_scores(dataset, scores)
     images, labels = [], []
@@ -191,13 +197,14 @@ def retrained_predictions(
         (M, R) classes.
 
     Raises:
-        ValueError: There are not as many scores as images.
+        ValueError: There are not as many scores as images or as pixels.
     """
     adapter.check(masking=fill, granularity="token")
     columns = []
     for level in levels:
-        fresh = retrain(images_without_top(model, train[0], adapter, train[1], level=level, fill=fill))
-        removed = images_without_top(model, test[0], adapter, test[1], level=level, fill=fill)
+        how: dict[str, Any] = {"level": level, "fill": fill, "batch_size": batch_size}
+        fresh = retrain(images_without_top(model, train[0], adapter, train[1], **how))
+        removed = images_without_top(model, test[0], adapter, test[1], **how)
         nothing = torch.zeros_like(test[1])
         columns.append(
             predictions_under_removal(fresh, removed, adapter, nothing, levels=(0.0,), fill=fill, batch_size=batch_size)

@@ -4,12 +4,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from benchmarks.images import ImagesArguments, load
+from benchmarks.images import RECIPES, ImagesArguments, cell_of, cells_of, decoded_once, load
 from benchmarks.images_figures import figures, write_figures
 from benchmarks.images_tables import PAPER, search_tables, tables
 from benchmarks.publish import ROOT
+from sgt_hf import SaliencyGuidedArguments
+from sgt_hf.data.images import PixelDataset
 
 FAST = [
     *("--seeds", "0", "--epochs", "0.2", "--fine_tuning_epochs", "0.1", "--test_images", "40", "--train_images", "200"),
@@ -87,6 +93,42 @@ def test_validation_images_come_from_the_training_set_and_the_test_split_is_not_
     assert (len(held_out.train), len(held_out.test)) == (len(whole.train) - count, count)
     images = [Counter(row.numpy().tobytes() for row in part.pixel_values) for part in (held_out.train, held_out.test)]
     assert images[0] + images[1] == Counter(row.numpy().tobytes() for row in whole.train.pixel_values)
+
+
+@pytest.fixture
+def cropped(tmp_path):
+    """A data set in the files of CIFAR-10, whose training images are cropped and mirrored at random."""
+    for split in ("train", "test"):
+        pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+        rows = {"image": [Image.fromarray(one) for one in pixels], "label": list(range(8))}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    return ImagesArguments(
+        "cifar10", str(tmp_path), ["plain"], [0], [], network="mnist_cnn", epochs=1, roar_levels=[0.0, 0.5],
+        weights_dir=str(tmp_path),
+    )  # fmt: skip
+
+
+def test_roar_removes_the_pixels_that_were_scored(cropped):
+    data = load(cropped)
+    assert not torch.equal(data.train[0]["pixel_values"], data.train[0]["pixel_values"])
+    decoded = decoded_once(cropped, data)
+    expected = PixelDataset(data.train.rows, RECIPES["cifar10"].pixels.transform())
+    assert [row["labels"] for row in decoded] == list(range(8))
+    assert all(torch.equal(decoded[i]["pixel_values"], expected[i]["pixel_values"]) for i in range(8))
+    training = cell_of(cropped, SaliencyGuidedArguments(), data, "plain", 0)
+    (_, _, train), (name, _, roar) = cells_of(cropped, data, [training])
+    assert name == "cifar10-plain-seed0-roar"
+    train()
+    data.train.transform = None  # nothing but training may read the crops
+    assert len(roar()["drops"]["ROAR"]["accuracies"]) == 2
+    digits = load(ImagesArguments())
+    assert decoded_once(ImagesArguments(), digits) is digits.train
+
+
+def test_roar_needs_the_plain_arm():
+    with pytest.raises(ValueError, match=r"explains the plain model and --arms is \['guided'\]: add plain to it"):
+        ImagesArguments(arms=["guided"], roar_levels=[0.0, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
+from sgt_hf import SaliencyGuidedTrainer
+from sgt_hf.adapters import ImageAdapter
 from sgt_hf.data.cifar10 import CLASSES, load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
 from sgt_hf.data.images import (
@@ -18,7 +21,10 @@ from sgt_hf.data.images import (
     load_image_folder,
 )
 from sgt_hf.data.pixels import PixelCollator, PixelError, PixelTensors
+from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
+from tests.trainer.runs import arguments
 
+SCALED = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 RGB = PixelRecipe(3, (0.5, 0.5, 0.5), (0.5, 0.25, 1.0))
 
 
@@ -103,7 +109,7 @@ def row(shape=(3, 4, 4), dtype=torch.float32, value=0.5):
         ([row(dtype=torch.uint8, value=7)], "image 0: is torch.uint8: scale it to floats"),
         ([row(), row(), row(value=float("nan"))], "image 2: holds NaN or infinity"),
         ([row(), row(value=float("inf"))], "image 1: holds NaN or infinity"),
-        ([row(), row((3, 5, 4))], r"image 1: has \(5, 4\) pixels and the batch's first has \(4, 4\): resize them"),
+        ([row(), row((3, 5, 4))], r"image 1: has \(5, 4\) pixels instead of \(4, 4\): resize them"),
         ([row((4, 4))], r"image 0: has shape \(4, 4\) instead of \(C, H, W\)"),
     ],
 )
@@ -150,10 +156,94 @@ def test_an_unreadable_image_is_named():
         decode_image(deep, "row 0")
 
 
-def test_preloading_names_the_row_of_another_size():
-    rows = PixelDataset(rows_of([picture(), picture(), picture((9, 5, 3))]), RGB.transform())
-    with pytest.raises(PixelError, match=r"image 2: has \(9, 5\) pixels"):
-        rows.preloaded()
+def test_null_entries_and_bombs_name_row_and_file(tmp_path, monkeypatch):
+    rows = PixelDataset(rows_of([picture(), None]), RGB.transform())
+    with pytest.raises(ValueError, match=r"^row 1 has no image: leave such rows out"):
+        rows[1]
+    with pytest.raises(ValueError, match=r"^row 2 has no image"):
+        decode_image({"bytes": None, "path": None}, "row 2")
+    path = tmp_path / "big.png"
+    picture().save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    with pytest.raises(
+        ValueError, match=r"row 0 \(.*big\.png\) is too large \(Image size .*PIL\.Image\.MAX_IMAGE_PIXELS"
+    ):
+        PixelDataset(rows_of([str(path)]), RGB.transform())[0]
+
+
+def test_images_are_what_datasets_decodes():
+    """Upright by their EXIF orientation, and in the column's mode."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    picture((8, 16, 3)).save(buffer, format="PNG", exif=exif)
+    palette = png(picture((8, 16, 3)).quantize(8))
+    for content, mode, shape in ((buffer.getvalue(), None, (3, 16, 8)), (palette, "RGB", (3, 8, 16))):
+        features = datasets.Features({"image": datasets.Image(mode=mode)})
+        rows = datasets.Dataset.from_dict({"image": [{"bytes": content, "path": None}]}, features=features)
+        found = PixelDataset(rows, SCALED, label_column=None)
+        assert found[0]["pixel_values"].shape == shape
+        assert torch.equal(found[0]["pixel_values"], SCALED(rows[0]["image"]))
+        again = PixelDataset(found.rows, SCALED, label_column=None)
+        assert torch.equal(again[0]["pixel_values"], found[0]["pixel_values"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven images of one size, and one, the fourth, of another."""
+    for i in range(8):
+        path = tmp_path / "aabb"[i // 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture((4, 6 if i == 3 else 5, 3), seed=i).save(path)
+    return load_image_folder(tmp_path)["train"]
+
+
+@pytest.mark.parametrize(("order", "workers"), [([0, 1, 3], 0), ([3, 5, 6], 0), ([3, 5, 6], 1)])
+def test_a_batch_names_row_and_file_of_the_odd_image(folder, order, workers):
+    rows = PixelDataset(folder, RGB.transform())
+    loader = DataLoader(rows, batch_sampler=[order], collate_fn=PixelCollator(), num_workers=workers)
+    with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): has \(4, 6\) pixels instead of \(4, 5\): resize them"):
+        next(iter(loader))
+
+
+def test_preloading_names_row_and_file_of_the_odd_image(folder):
+    with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): has \(4, 6\) pixels instead of \(4, 5\)"):
+        PixelDataset(folder, RGB.transform()).preloaded()
+    far = folder.select([0] * 1000 + [3] + [1] * 3)  # the odd one is first in its chunk
+    with pytest.raises(PixelError, match=r"row 1000 \(.*a/3\.png\): has \(4, 6\) pixels instead of \(4, 5\)"):
+        PixelDataset(far, RGB.transform()).preloaded()
+
+
+def test_a_transform_that_makes_nan_or_another_shape_names_row_and_file(folder):
+    def spoilt(image):
+        pixels = RGB.transform()(image)
+        return pixels.log() if image.size == (6, 4) else pixels
+
+    with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): holds NaN or infinity"):
+        PixelDataset(folder, spoilt)[3]
+    with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): has shape \(4, 6\) instead of \(C, H, W\)"):
+        PixelDataset(folder, lambda image: RGB.transform()(image)[0])[3]
+
+
+def test_a_transform_to_an_array_and_to_no_tensor(folder):
+    arrays = PixelDataset(folder, lambda image: RGB.transform()(image).numpy())
+    batch = PixelCollator()([arrays[0], arrays[1]])
+    assert torch.equal(batch["pixel_values"][1], PixelDataset(folder, RGB.transform())[1]["pixel_values"])
+    with pytest.raises(
+        PixelError, match=r"row 3 \(.*a/3\.png\): is no \(C, H, W\) tensor .*: let the transform end in one"
+    ):
+        PixelDataset(folder, lambda image: image)[3]
+
+
+def test_the_trainer_names_row_and_file(folder, tmp_path):
+    trainer = SaliencyGuidedTrainer(
+        model=MnistCnnForImageClassification(MnistCnnConfig(image_size=8, num_channels=3, channels=[2, 2])),
+        args=arguments(tmp_path, per_device_train_batch_size=8),
+        train_dataset=PixelDataset(folder, RGB.transform()),
+        adapter=ImageAdapter(),
+    )
+    with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): has \(4, 6\) pixels instead of \(4, 5\)"):
+        trainer.train()
 
 
 def test_columns_that_are_no_images():

@@ -1,4 +1,5 @@
 import math
+import re
 from fractions import Fraction
 
 import pytest
@@ -155,6 +156,28 @@ def test_roar_trains_on_what_is_left_and_is_tested_on_it():
     assert (removed.pixel_values == 0).all(1).sum((1, 2)).tolist() == [2] * 6
 
 
+class Counted(PixelTensors):
+    """Remembers the batches that were asked for."""
+
+    def __init__(self, images):
+        super().__init__(images.pixel_values, images.labels)
+        self.asked = []
+
+    def __getitems__(self, indices):
+        self.asked.append(len(indices))
+        return [self[index] for index in indices]
+
+
+def test_roar_keeps_to_the_batch_size():
+    images = Counted(data(6))
+    scores = torch.rand(6, 4)
+    retrained_predictions(
+        lambda _: Linear(), Linear(), ImageAdapter(), train=(images, scores), test=(images, scores), levels=(0.5,),
+        batch_size=2,
+    )  # fmt: skip
+    assert images.asked == [2] * 6
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -173,6 +196,19 @@ def test_roar_trains_on_what_is_left_and_is_tested_on_it():
         (
             lambda: predictions_under_removal(Linear(), data(), ImageAdapter(black=0.0), torch.zeros(4, 4)),
             "scores of 4 images and the data set has 5",
+        ),
+        *(
+            (
+                lambda shape=shape: predictions_under_removal(
+                    Linear(), data(), ImageAdapter(black=0.0), torch.zeros(5, *shape)
+                ),
+                rf"a sample's scores have shape {re.escape(str(shape))} and it has 4 features",
+            )
+            for shape in ((1,), (3,), (2, 2), ())
+        ),
+        (
+            lambda: images_without_top(Linear(), data(), ImageAdapter(), torch.zeros(5, 1), level=0.5),
+            "and it has 4 features",
         ),
     ],
 )
