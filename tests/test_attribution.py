@@ -284,15 +284,6 @@ def test_deep_lift_is_refused_where_it_would_be_silently_wrong(name, make, messa
     assert [set(module.__dict__) for module in model.modules()] == before
 
 
-def test_deep_lift_allows_for_captums_own_rounding():
-    """A step that it does not see and that hardly matters is told as a delta, as a rounding error is."""
-    model = FeedForward(lambda hidden: hidden + 2e-3 * torch.relu(hidden))
-    found, _ = explain("deep_lift", model, "good film not dull", "bad plot")
-    assert 1e-4 < relative_delta(found, dim=-1).max() < 1e-2
-    with pytest.raises(ValueError, match="wrong for this FeedForward"):
-        attribute("deep_lift", FeedForward(lambda hidden: hidden + 0.2 * torch.relu(hidden)), "good film", "bad plot")
-
-
 def test_the_random_method_ranks_like_random_scores():
     model = make_model("roberta", num_labels=3)
     values, point = attribute("random", model, "good film not dull", "bad", index=[4, 1])
