@@ -85,7 +85,7 @@ class EraserArguments:
     hidden_size: int | None = field(default=None, metadata={"help": "Of the BiLSTM, a side; by default 64."})
     pooling: str | None = field(default=None, metadata={"help": "Of the BiLSTM: max, mean or last."})
     dropout: float | None = field(default=None, metadata={"help": "Of the BiLSTM."})
-    bf16: bool = field(default=False, metadata={"help": "Train under bfloat16 autocast; measuring is in float32."})
+    bf16: bool = field(default=False, metadata={"help": "Train and measure under bfloat16 autocast."})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "As in from_pretrained; eager can be the faster one in bfloat16 on a CPU."}
     )

@@ -172,6 +172,8 @@ def encode(
 def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[FaithfulnessReport, dict[str, Any]]:
     """Measure faithfulness by every method; by another operator, by the gradient's size, and normalised.
 
+    In the precision of the training.
+
     Args:
         cell: What to measure, and how.
         trainer: Of the trained model.
@@ -184,7 +186,8 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[
     how["settings"] = AttributionSettings(steps=cell.ig_steps, samples=cell.smooth_grad_samples)
 
     def evaluated(rows: Dataset, methods: Sequence[str], **more: Any) -> FaithfulnessReport:
-        return trainer.evaluate_faithfulness(rows, methods=methods, **how | {"operator": cell.operator} | more)
+        with trainer.accelerator.autocast():
+            return trainer.evaluate_faithfulness(rows, methods=methods, **how | {"operator": cell.operator} | more)
 
     report = evaluated(rows, cell.methods, random_draws=cell.random_draws)
     absolute = evaluated(rows, ["gradient"], reduction="abs_sum", random_draws=1)

@@ -106,7 +106,10 @@ class ImagesArguments:
     fine_tuning_epochs: float | None = field(default=None, metadata={"help": "Guided, of the arm fine_tuned."})
     batch_size: int | None = field(default=None, metadata={"help": "Images per training step."})
     learning_rate: float | None = field(default=None, metadata={"help": "At its highest."})
-    bf16: bool = field(default=False, metadata={"help": "Train under bfloat16 autocast; measuring is in float32."})
+    bf16: bool = field(
+        default=False,
+        metadata={"help": "Train under bfloat16 autocast, and measure accuracy and gradient; the rest is in float32."},
+    )
     train_images: int | None = field(default=None, metadata={"help": "At most this many, drawn at random."})
     split: str = field(
         default="test",

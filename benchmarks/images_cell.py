@@ -48,7 +48,7 @@ class Methods:
 
 
 def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
-    """Train, and measure accuracy and the accuracy drop of the gradient.
+    """Train, and measure accuracy and the accuracy drop of the gradient, in the precision of the training.
 
     Args:
         cell: What to train.
@@ -61,15 +61,17 @@ def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
     model, facts = trained_model(cell, data, weights_dir)
     adapter = ImageAdapter(black=data.black)
     started = time.perf_counter()
-    predicted = predictions_under_removal(
-        model, data.test, adapter, torch.zeros(len(data.test), data.size**2), levels=(0.0,), batch_size=256
-    )
     images = data.test.first(cell.gradient_images)
-    gradient = pixel_scores(model, images, adapter, methods=("gradient",), batch_size=256)["gradient"]
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=cell.bf16):
+        predicted = predictions_under_removal(
+            model, data.test, adapter, torch.zeros(len(data.test), data.size**2), levels=(0.0,), batch_size=256
+        )
+        gradient = pixel_scores(model, images, adapter, methods=("gradient",), batch_size=256)["gradient"]
+        removal = drop(model, images, adapter, gradient)
     return facts | {
         "accuracy": float(accuracy_curve(predicted, data.test.labels)[0]),
         "test_images": len(data.test),
-        "drops": {"gradient": drop(model, images, adapter, gradient)},
+        "drops": {"gradient": removal},
         "gini": {"gradient": float(gini(list(gradient.numpy())).mean())},
         "histogram": histogram(gradient),
         "examples": examples(images, gradient, predicted[:, 0], data) if cell.seed == 0 else [],
@@ -78,7 +80,7 @@ def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
 
 
 def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -> dict[str, Any]:
-    """Measure the accuracy drop of every saliency method of a trained model; those that refuse it say why.
+    """Measure the accuracy drop of every saliency method of a trained model in float32; those that refuse it say why.
 
     Args:
         cell: The model.
@@ -108,7 +110,7 @@ def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -
 def run_roar(
     cell: Cell, levels: tuple[float, ...], epochs: float, data: Images, decoded: PixelTensors, weights_dir: Path
 ) -> dict[str, Any]:
-    """Measure IID, OOD and ROAR of one model's gradient.
+    """Measure IID, OOD and ROAR of one model's gradient, in float32.
 
     Args:
         cell: The model that is explained.

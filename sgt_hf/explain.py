@@ -19,7 +19,7 @@ from .faithfulness.rows import cut_batches, position_limit, survey_rows
 from .faithfulness.word_scores import Explained, explain_texts, make_explainer, warn_of_deltas
 from .reporting.contents import TextEntry, View
 from .reporting.terminal import highlighted
-from .saliency import evaluating
+from .saliency import measuring
 
 Parts = tuple[str, ...]
 
@@ -155,7 +155,7 @@ def explain(
         lengths.order, lengths.lengths, batch_size=batch_size, max_features=explainer.settings.max_features
     )
     found: dict[int, Explanation] = {}
-    with evaluating(model):
+    with measuring(model):
         for batch in explain_texts(explainer, rows, batches, targets=wanted):
             warn_of_deltas(explainer, batch.deltas)
             for b, n in enumerate(batch.index):

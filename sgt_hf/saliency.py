@@ -208,6 +208,33 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
+# Where accelerate keeps the forward that it has wrapped in autocast.
+_UNWRAPPED = "_original_forward"
+
+
+@contextmanager
+def measuring(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode and in its own precision for a while.
+
+    After training with `bf16` or `fp16` accelerate leaves the forward under autocast. What is measured then would not
+    be what the same weights give when they are loaded again. A `torch.autocast` around the call is the caller's wish
+    and stays.
+
+    Args:
+        model: Any module, unwrapped.
+    """
+    own = vars(model)
+    wrapped = own.get("forward")
+    try:
+        if _UNWRAPPED in own:
+            own["forward"] = own[_UNWRAPPED]
+        with evaluating(model):
+            yield
+    finally:
+        if _UNWRAPPED in own:
+            own["forward"] = wrapped
+
+
 # What transformers puts on modules whose layers are checkpointed.
 _CHECKPOINT = "_gradient_checkpointing_func"
 

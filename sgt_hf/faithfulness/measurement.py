@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from ..saliency import evaluating
+from ..saliency import measuring
 from .normalization import extreme_curves
 from .removal import Removal, removal_curves
 from .rows import Rows, cut_batches
@@ -67,7 +67,7 @@ def measure_shares(
     batches = cut_batches(own, rows.lengths, batch_size=batch_size, max_features=limit)
     hidden = process > 0 or not progress
     measured: list[dict[str, Any]] = []
-    with evaluating(job.removal.model), tqdm(total=len(own), desc="faithfulness", unit="text", disable=hidden) as bar:
+    with measuring(job.removal.model), tqdm(total=len(own), desc="faithfulness", unit="text", disable=hidden) as bar:
         explained = explain_texts(job.explainer, dataset, batches, collator, draws=job.random_draws)
         for parts in _pools(explained, 2 * len(job.bins) * (len(job.explainer.methods) + job.random_draws) + 1):
             texts = measure_texts(job, parts)

@@ -21,7 +21,7 @@ from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, relative_del
 from ..data.pixels import PixelTensors
 from ..metrics.accuracy_drop import LEVELS
 from ..ranking import ceil_share, select_top
-from ..saliency import evaluating, reduce_scores
+from ..saliency import measuring, reduce_scores
 from .rows import load_batches
 
 Predictions = NDArray[np.int64]
@@ -61,7 +61,7 @@ def pixel_scores(
     settings = settings or AttributionSettings()
     found: dict[str, list[Tensor]] = {method: [] for method in methods}
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}
-    with evaluating(model):
+    with measuring(model):
         for index, batch in _batches(model, dataset, adapter, batch_size):
             if "labels" not in batch:
                 raise ValueError("the images have no labels, and it is the true label's score that is explained")
@@ -108,7 +108,7 @@ def predictions_under_removal(
     adapter.check(masking=fill, granularity="token")
     _check_scores(dataset, scores)
     rows = []
-    with evaluating(model), torch.no_grad():
+    with measuring(model), torch.no_grad():
         for index, batch in _batches(model, dataset, adapter, batch_size):
             batch.pop("labels", None)
             masked = (remove_top(batch, adapter, scores[index], level, fill) for level in levels)

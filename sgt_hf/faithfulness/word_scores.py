@@ -24,7 +24,7 @@ from ..attribution import (
     warn_if_incomplete,
 )
 from ..ranking import group_leaders, group_scores
-from ..saliency import evaluating, reduce_scores
+from ..saliency import measuring, reduce_scores
 from .rows import cut_batches, load_batches, survey_rows
 from .units import Texts, number_units
 
@@ -160,7 +160,7 @@ def word_scores(
     scores: dict[int, NDArray[np.float32]] = {}
     classes: dict[int, int] = {}
     deltas = []
-    with evaluating(model):
+    with measuring(model):
         for part in explain_texts(explainer, dataset, batches, collator, targets=targets):
             scores |= zip(part.index, (one.cpu().numpy() for one in part.scores), strict=True)
             classes |= zip(part.index, part.targets.tolist(), strict=True)

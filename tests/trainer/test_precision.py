@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import DataCollatorWithPadding
 
-from sgt_hf import TextAdapter, saliency_guided_loss
-from sgt_hf.saliency import input_gradient, reduce_scores, target_outputs
+from sgt_hf import TextAdapter, evaluate_faithfulness, saliency_guided_loss
+from sgt_hf.saliency import evaluating, input_gradient, measuring, reduce_scores, target_outputs
 from tests.tiny import make_model, make_rows, make_tokenizer
 from tests.trainer.runs import losses, trained, weights
 
@@ -48,6 +48,25 @@ def test_bfloat16_autocast_is_near_float32(tmp_path):
     exact, half = trained(tmp_path), trained(tmp_path, bf16=True)
     assert losses(half) == pytest.approx(losses(exact), abs=1e-2)
     assert losses(half, "sgt_kl") == pytest.approx(losses(exact, "sgt_kl"), abs=1e-2)
+
+
+def test_what_is_measured_after_bfloat16_is_of_the_weights_as_they_are_saved(tmp_path):
+    trainer = trained(tmp_path, model=make_model(spread=0.5), bf16=True)
+    again = make_model()
+    again.load_state_dict(trainer.model.state_dict())
+    tokenizer = make_tokenizer()
+    rows, asked = make_rows(tokenizer), {"methods": ["gradient"], "random_draws": 1, "batch_size": 4, "progress": False}
+    report = trainer.evaluate_faithfulness(rows, **asked)
+    loaded = evaluate_faithfulness(again, rows, tokenizer, **asked)
+    with trainer.accelerator.autocast():
+        half = trainer.evaluate_faithfulness(rows, **asked)
+    assert report.full.tolist() == loaded.full.tolist() != half.full.tolist()
+    assert report["gradient"].comprehensiveness.tolist() == loaded["gradient"].comprehensiveness.tolist()
+    with pytest.raises(KeyError), measuring(trainer.model):
+        raise KeyError
+    batch = DataCollatorWithPadding(tokenizer)(list(rows))
+    with torch.no_grad(), evaluating(trainer.model), evaluating(again):  # training goes on under autocast
+        assert not torch.equal(trainer.model(**batch).logits, again(**batch).logits)
 
 
 @pytest.mark.gpu
