@@ -233,8 +233,10 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
     recipe = RECIPES[args.dataset]
     own = CONTROLS | {
         "guided_abs": {"sgt_reduction": "abs_sum"},
-        "guided_detach": PRESETS["image"],
-        "random_detach": PRESETS["image"] | CONTROLS["random_mask"],
+        "guided_detach": {"sgt_detach_target": True},
+        "random_detach": {"sgt_detach_target": True} | CONTROLS["random_mask"],
+        "guided_preset": PRESETS["image"],
+        "random_preset": PRESETS["image"] | CONTROLS["random_mask"],
     }
     fine_tuned = arm == "fine_tuned"
     epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs

@@ -14,13 +14,14 @@ from benchmarks.common import markdown_table, told_difference
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
 ARMS = (
-    *("plain", "guided", "guided_detach", "guided_abs", "fine_tuned"),
-    *("random_mask", "random_detach", "reversed_mask"),
+    *("plain", "guided", "guided_detach", "guided_preset", "guided_abs", "fine_tuned"),
+    *("random_mask", "random_detach", "random_preset", "reversed_mask"),
 )
 # Guided arm → the arms that differ from it in which pixels are masked, and in nothing else.
 CONTROLS_OF = {
     "guided": ("random_mask", "reversed_mask"),
     "guided_detach": ("random_detach",),
+    "guided_preset": ("random_preset",),
     "guided_abs": ("random_mask",),
 }
 
@@ -64,7 +65,7 @@ def search_tables(cells: Cells) -> dict[str, str]:
     found: dict[str, list[list[str]]] = {}
     for cell in sorted(cells, key=_order_of_search):
         settings = cell["settings"]
-        knobs = ", ".join(f"{name[4:]} {value}" for name, value in _telling(settings["knobs"]).items())
+        knobs = _told(settings["knobs"])
         numbers = [f"{100 * cell['accuracy']:.2f}", f"{cell['drops']['gradient']['area']:.0f}"]
         row = [knobs, f"{settings['epochs']:g}", str(settings["seed"]), *numbers]
         found.setdefault(settings["dataset"], []).append(row)
@@ -156,7 +157,7 @@ def _notes(arms: dict[str, Cells]) -> str:
     ]
     for arm, cells in arms.items():
         settings = cells[0]["settings"]
-        knobs = ", ".join(f"{name[4:]} {value}" for name, value in _telling(settings["knobs"]).items())
+        knobs = _told(settings["knobs"])
         precision = ", bfloat16" if settings["bf16"] else ""
         seconds = [cell["train_seconds"] for cell in cells if "train_seconds" in cell]
         took = f"; {np.mean(seconds):.0f} s of training a seed" if seconds else ""
@@ -167,10 +168,9 @@ def _notes(arms: dict[str, Cells]) -> str:
     return "\n".join(lines)
 
 
-def _telling(knobs: dict[str, Any]) -> dict[str, Any]:
-    """The knobs that decide something in this benchmark."""
-    names = ("sgt_kl_weight", "sgt_mask_fraction", "sgt_masking", "sgt_reduction", "sgt_detach_target", "sgt_drops")
-    return {name: knobs[name] for name in names if name in knobs}
+def _told(knobs: dict[str, Any]) -> str:
+    """The knobs that are not at their defaults, and k."""
+    return ", ".join(f"{name.removeprefix('sgt_')} {value}" for name, value in knobs.items())
 
 
 def _methods(arms: dict[str, Cells]) -> str:

@@ -16,7 +16,7 @@ DROPS = ("lowest", "random", "highest")
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"sgt_mask_fraction": 0.5, "sgt_kl_weight": 1.0, "sgt_masking": "auto", "sgt_reduction": "auto"},
     "text": {"sgt_masking": "delete", "sgt_mask_fraction": 1.0, "sgt_vary_fraction": True},
-    "image": {"sgt_detach_target": True},
+    "image": {"sgt_detach_target": True, "sgt_every_n_steps": 2},
 }
 
 

@@ -19,7 +19,8 @@ def test_the_presets(tmp_path):
     args = SaliencyGuidedTrainingArguments(output_dir=str(tmp_path), **PRESETS["text"])
     assert (args.sgt_masking, args.sgt_mask_fraction, args.sgt_vary_fraction) == ("delete", 1.0, True)
     assert args.sgt_reduction == "auto"
-    assert SaliencyGuidedArguments(**PRESETS["image"]) == SaliencyGuidedArguments(sgt_detach_target=True)
+    preset = SaliencyGuidedArguments(**PRESETS["image"])
+    assert preset == SaliencyGuidedArguments(sgt_detach_target=True, sgt_every_n_steps=2)
 
 
 def test_the_parser_of_transformers_reads_the_knobs(tmp_path):

@@ -212,8 +212,9 @@ def test_the_log_of_the_search_is_of_validation_images_alone():
         search_tables(compared)
     for one in compared:
         one["settings"]["split"] = "validation"
+    compared[0]["settings"]["knobs"] = {"sgt_mask_fraction": 0.5, "sgt_every_n_steps": 2}  # what is set is told
     rows = search_tables(compared)["mnist"].splitlines()[2:]
-    assert [row.split("|")[1].split(",")[0].strip() for row in rows] == ["kl_weight 0.0", "kl_weight 1.0"]
+    assert [row.split("|")[1].strip() for row in rows] == ["kl_weight 0.0", "mask_fraction 0.5, every_n_steps 2"]
     assert [part.strip() for part in rows[1].split("|")[2:-1]] == ["5", "0", "98.00", "1700"]
 
 
