@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
+from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -208,8 +210,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-# Where accelerate keeps the forward that it has wrapped in autocast.
-_UNWRAPPED = "_original_forward"
+def _without_autocast(forward: Any) -> Any:
+    """Peel off what accelerate wraps a forward in for mixed precision, as often as it did, and nothing else."""
+    while isinstance(wrapper := getattr(forward, "__wrapped__", None), ConvertOutputsToFp32):
+        forward = wrapper.model_forward.__wrapped__
+    return forward
 
 
 @contextmanager
@@ -225,13 +230,14 @@ def measuring(model: nn.Module) -> Iterator[None]:
     """
     own = vars(model)
     wrapped = own.get("forward")
+    bare = _without_autocast(wrapped)
     try:
-        if _UNWRAPPED in own:
-            own["forward"] = own[_UNWRAPPED]
+        if bare is not wrapped:
+            own["forward"] = MethodType(bare, wrapped.__self__) if isinstance(wrapped, MethodType) else bare
         with evaluating(model):
             yield
     finally:
-        if _UNWRAPPED in own:
+        if bare is not wrapped:
             own["forward"] = wrapped
 
 

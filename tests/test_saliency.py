@@ -1,7 +1,9 @@
 from functools import partial
+from types import MethodType
 
 import pytest
 import torch
+from accelerate.utils.operations import convert_outputs_to_fp32
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -10,6 +12,7 @@ from sgt_hf.saliency import (
     evaluating,
     input_gradient,
     keeping_statistics,
+    measuring,
     reduce_scores,
     target_outputs,
 )
@@ -103,6 +106,32 @@ def test_evaluating_restores_every_flag_also_after_an_exception():
         raise KeyError
     assert [module.training for module in model.modules()] == flags
     assert model[1].dropout == 0.3
+
+
+def half(model):
+    """Wrap a forward as `Accelerator.prepare_model` does under bf16."""
+    model.forward = MethodType(torch.autocast("cpu", torch.bfloat16)(model.forward.__func__), model)
+    model.forward = MethodType(convert_outputs_to_fp32(model.forward.__func__), model)
+
+
+def test_measuring_takes_off_autocast_and_nothing_else():
+    x = torch.linspace(0, 1, 8).view(2, 4)
+    model = nn.Linear(4, 3)
+    exact = model(x)
+    with measuring(model):
+        assert torch.equal(model(x), exact)
+    assert "forward" not in vars(model)
+    for _ in range(2):  # by two trainers, one after the other
+        half(model)
+        wrapped = model.forward
+        with pytest.raises(KeyError), measuring(model):
+            assert torch.equal(model(x), exact)
+            raise KeyError
+        assert model.forward is wrapped
+        assert not torch.equal(model(x), exact)
+    model.forward = lambda x: wrapped(x) + 1  # the caller's own, put on afterwards
+    with measuring(model):
+        assert torch.equal(model(x), wrapped(x) + 1)
 
 
 def test_keeping_statistics_uses_the_batch_s_own_and_leaves_the_running_ones():
