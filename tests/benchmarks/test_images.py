@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks.images import RECIPES, ImagesArguments, cell_of, cells_of, decoded_once, load
+from benchmarks.images_cell import Methods, run_methods, run_training
 from benchmarks.images_figures import figures, write_figures
 from benchmarks.images_tables import PAPER, search_tables, tables
 from benchmarks.publish import ROOT
@@ -84,6 +85,22 @@ def test_a_second_run_resumes_and_prints_the_same(finished):
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
     assert {path.name: path.stat().st_mtime_ns for path in output.glob("*.json")} == before
+
+
+def test_a_network_trained_in_bfloat16_is_measured_alike_from_its_saved_weights(tmp_path):
+    args = ImagesArguments(train_images=64, test_images=30, epochs=1, bf16=True)
+    data = load(args)
+    cell = cell_of(args, SaliencyGuidedArguments(), data, "plain", seed=0)
+    methods = Methods(
+        ("gradient",), 30, "constant", ig_steps=2, smooth_grad_samples=2, shap_samples=2, shap_baselines=2
+    )
+    first, loaded = (run_training(cell, data, tmp_path) for _ in range(2))
+    assert "train_seconds" in first
+    assert "loaded" in loaded
+    exact = run_methods(cell, methods, data, tmp_path)  # in float32
+    bfloat16, again, float32 = (measured["gini"]["gradient"] for measured in (first, loaded, exact))
+    assert 1e-6 < abs(bfloat16 - float32) < 1e-2
+    assert abs(bfloat16 - again) < abs(bfloat16 - float32) / 10
 
 
 def test_validation_images_come_from_the_training_set_and_the_test_split_is_not_touched():
