@@ -7,18 +7,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
-import torch
-import torchvision
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from .torchvision_networks import build_network, fetch_weights, load_body
+
 _SMALLEST_IMAGE = 6  # two unpadded 3 × 3 convolutions, and a pooling of 2
-_AUXILIARY = ("googlenet", "inception_v3")  # return several outputs while training
 
 
 class MnistCnnConfig(PretrainedConfig):
@@ -179,8 +176,13 @@ class TorchvisionForImageClassification(_ImageClassifier):
 
     def __init__(self, config: TorchvisionConfig) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
-        self.network = build_network(config)
+        self.num_labels = config.num_labels or 2
+        self.network = build_network(
+            config.architecture,
+            num_labels=self.num_labels,
+            num_channels=config.num_channels,
+            small_images=config.small_images,
+        )
         for module in self.network.modules():
             if not any(parameter.is_meta for parameter in module.parameters()):
                 setattr(module, "_is_hf_initialized", True)  # noqa: B010  by torchvision; nothing left for `_init_weights`
@@ -204,7 +206,7 @@ class TorchvisionForImageClassification(_ImageClassifier):
         """
         model = cls(TorchvisionConfig(architecture=architecture, **settings))
         if weights is not None:
-            _load_body(model.network, fetch_weights(architecture, weights), f"{architecture} {weights}")
+            load_body(model.network, fetch_weights(architecture, weights), f"{architecture} {weights}")
         return model
 
 
@@ -217,94 +219,6 @@ VISION_MODELS: dict[type[PretrainedConfig], type[PreTrainedModel]] = {
 def _pooled(length: int) -> int:
     """Height or width of what the MNIST network's convolutions and pooling leave of an image."""
     return (length - 4) // 2
-
-
-def build_network(config: TorchvisionConfig) -> nn.Module:
-    """Build torchvision's network with the configuration's input and output.
-
-    Args:
-        config: See `TorchvisionConfig`.
-
-    Raises:
-        ValueError: See `TorchvisionForImageClassification`.
-    """
-    names = torchvision.models.list_models(torchvision.models)
-    if config.architecture not in names:
-        raise ValueError(f"torchvision has no classifier {config.architecture!r}: use one of {names}")
-    if config.architecture in _AUXILIARY:
-        raise ValueError(f"{config.architecture!r} returns several outputs while training: use another of {names}")
-    device = torch.empty(0).device  # meta while `from_pretrained` builds, where RegNets cannot compute their widths
-    with torch.device("cpu") if config.architecture.startswith("regnet") else nullcontext():
-        network = torchvision.models.get_model(config.architecture, weights=None, num_classes=config.num_labels)
-    network.to(device)
-    if config.small_images:
-        if not isinstance(network, torchvision.models.ResNet):
-            raise ValueError(f"small_images is a stem for ResNets, and {config.architecture!r} is none")
-        network.conv1 = nn.Conv2d(config.num_channels, network.conv1.out_channels, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        network.maxpool = nn.Identity()
-    elif config.num_channels != 3:
-        _widen_input(network, config.num_channels)
-    return network
-
-
-def fetch_weights(architecture: str, weights: str) -> Mapping[str, Tensor]:
-    """Return torchvision's weights of a name, from torch's hub cache or the net, as its own network loads them.
-
-    Checkpoints with names of an older version are mended there. No random number is drawn.
-
-    Args:
-        architecture: torchvision's own name.
-        weights: `DEFAULT`, or a name of the architecture's weights.
-
-    Raises:
-        ValueError: There are no such weights; the message names those there are.
-        ConnectionError: They cannot be downloaded; the message names address and cache.
-    """
-    known = torchvision.models.get_model_weights(architecture)
-    if weights not in known.__members__:
-        names = list(known.__members__)
-        raise ValueError(f"torchvision has no weights {weights!r} of {architecture}: use one of {names}")
-    chosen = known[weights]
-    try:
-        chosen.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the hash of what was downloaded is wrong
-        raise ConnectionError(
-            f"the weights {weights!r} of {architecture} could not be fetched from {chosen.url} ({error}): put that "
-            f"file into {torch.hub.get_dir()}/checkpoints, or train from scratch with weights=None"
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        return torchvision.models.get_model(architecture, weights=chosen, progress=False).state_dict()
-
-
-def _load_body(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Load all but the output layer, which may differ in the number of classes."""
-    own = network.state_dict()
-    head = [key for key in own if key.rpartition(".")[0] == list(own)[-1].rpartition(".")[0]]
-    differing = [key for key in own if key not in state or state[key].shape != own[key].shape]
-    unfit = sorted(set(differing) - set(head))
-    if unfit:
-        raise ValueError(
-            f"the weights {name} do not fit at {unfit[:3]}: they are for 3-channel images and torchvision's own stem, "
-            "so leave num_channels and small_images alone, or use weights=None"
-        )
-    for key in own.keys() - set(differing):
-        own[key].copy_(state[key])
-
-
-def _widen_input(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one for another number of channels."""
-    name, old = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
-    fresh = nn.Conv2d(
-        channels,
-        old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]
-        stride=old.stride,  # type: ignore[arg-type]
-        padding=old.padding,  # type: ignore[arg-type]
-        bias=old.bias is not None,
-    )
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, fresh)
 
 
 def _refuse_regression(config: PretrainedConfig) -> None:
