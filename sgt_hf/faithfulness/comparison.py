@@ -13,7 +13,7 @@ from ..metrics.significance import Interval, bootstrap_mean
 from .report import FaithfulnessReport
 
 MAX_CONFIDENCE_GAP = 0.05
-_SAME = ("convention", "operator", "bins", "unit")
+_SAME = ("convention", "operator", "bins", "unit", "autocast")
 
 
 @dataclass(frozen=True)

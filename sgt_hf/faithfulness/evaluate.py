@@ -179,7 +179,15 @@ def _provenance(job: Job, rows: Rows, convention: str, trained_masking: str | No
         truncated_words=None if rows.truncated is None else sum(rows.truncated),
         normalize=job.normalize,
         beam_width=job.beam_width if job.normalize == "beam" else None,
+        autocast=_autocast(next(job.removal.model.parameters()).device.type),
     )
+
+
+def _autocast(device: str) -> str | None:
+    """The dtype to which the caller's own autocast takes matrix products, or None."""
+    if not torch.is_autocast_enabled(device):
+        return None
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
 
 
 def _check(job: Job, convention: str) -> None:

@@ -25,6 +25,7 @@ class Provenance:
         truncated_words: Words that the encoding cut off all texts together, or None where the data set does not say.
         normalize: How the limits of AOPC were found: `beam`, `exact`, or None.
         beam_width: Of the beam, or None.
+        autocast: The dtype of a `torch.autocast` around the call, such as `bfloat16`, or None.
     """
 
     convention: str
@@ -42,6 +43,7 @@ class Provenance:
     truncated_words: int | None = None
     normalize: str | None = None
     beam_width: int | None = None
+    autocast: str | None = None
 
     def __str__(self) -> str:
         """One line."""
@@ -53,6 +55,8 @@ class Provenance:
         if self.normalize is not None:
             width = "" if self.beam_width is None else f" of width {self.beam_width}"
             line += f", limits of NAOPC by {self.normalize} search{width}"
+        if self.autocast is not None:
+            line += f", under autocast to {self.autocast}"
         if self.truncated_words:
             line += f"; {self.truncated_words} words past the maximal length were cut off"
         if self.trained_masking == self.operator:

@@ -115,6 +115,10 @@ def test_undecided_is_no_flip():
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="not measured alike: operator is 'delete' and 'unk'"):
         compare(constant(0.1), constant(0.1, operator="unk"))
+    half = constant(0.1)
+    half = dataclasses.replace(half, provenance=dataclasses.replace(half.provenance, autocast="bfloat16"))
+    with pytest.raises(ValueError, match="not measured alike: autocast is None and 'bfloat16'"):
+        compare(constant(0.1), half)
     with pytest.raises(ValueError, match="of 6 and 4 texts"):
         compare(constant(0.1), make_report(np.zeros((4, 2)), np.zeros((4, 2))))
     other = constant(0.1)

@@ -261,9 +261,12 @@ def test_report_table_summary_and_provenance():
     value = report["gradient"].comprehensiveness.mean()
     assert summary["methods"]["gradient"]["comprehensiveness"] == pytest.approx(value)
     assert f"{value:.3f}" in text
-    unlabelled = evaluate_faithfulness(
-        model, rows.remove_columns("labels"), tokenizer, methods=["gradient"], progress=False
-    )
+    assert report.provenance.autocast is None
+    with torch.autocast("cpu", torch.bfloat16):
+        unlabelled = evaluate_faithfulness(
+            model, rows.remove_columns("labels"), tokenizer, methods=["gradient"], progress=False
+        )
+    assert "over 10 draws, under autocast to bfloat16" in str(unlabelled)
     assert unlabelled.accuracy is None
     assert "accuracy not known (no labels)" in str(unlabelled)
 
