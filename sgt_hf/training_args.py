@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from transformers import TrainingArguments
@@ -32,7 +33,7 @@ class SaliencyGuidedArguments:
         default=0.5, metadata={"help": "k: share of each sample's eligible features to mask, in [0, 1]."}
     )
     sgt_kl_weight: float = field(
-        default=1.0, metadata={"help": "λ ≥ 0: weight of KL(f(X) ‖ f(X̃)). 0 trains exactly like Trainer."}
+        default=1.0, metadata={"help": "λ ≥ 0: weight of KL(f(X) ‖ f(X̃)). 0 is plain training."}
     )
     sgt_masking: str = field(
         default="auto",
@@ -102,6 +103,8 @@ class SaliencyGuidedArguments:
         Raises:
             ValueError: A knob is outside its range; the message names it, its value and the range.
         """
+        for name in ("sgt_mask_fraction", "sgt_kl_weight", "sgt_warmup_ratio"):
+            _require(name, getattr(self, name), isinstance(getattr(self, name), Real), "a number")
         _require("sgt_mask_fraction", self.sgt_mask_fraction, 0 <= self.sgt_mask_fraction <= 1, "in [0, 1]")
         _require("sgt_kl_weight", self.sgt_kl_weight, 0 <= self.sgt_kl_weight < float("inf"), "≥ 0")
         _require("sgt_reduction", self.sgt_reduction, self.sgt_reduction in REDUCTIONS, f"one of {list(REDUCTIONS)}")
@@ -109,7 +112,8 @@ class SaliencyGuidedArguments:
         _require("sgt_ranking", self.sgt_ranking, self.sgt_ranking in RANKINGS, f"one of {list(RANKINGS)}")
         _require("sgt_drops", self.sgt_drops, self.sgt_drops in DROPS, f"one of {list(DROPS)}")
         _require("sgt_warmup_ratio", self.sgt_warmup_ratio, 0 <= self.sgt_warmup_ratio < 1, "in [0, 1)")
-        _require("sgt_every_n_steps", self.sgt_every_n_steps, self.sgt_every_n_steps >= 1, "an integer ≥ 1")
+        whole = isinstance(self.sgt_every_n_steps, Integral) and self.sgt_every_n_steps >= 1
+        _require("sgt_every_n_steps", self.sgt_every_n_steps, whole, "an integer ≥ 1")
         # A hyperparameter search casts what it tries to the type that it finds: beside an int of 1, 0.6 becomes 0.
         for name in ("sgt_mask_fraction", "sgt_kl_weight", "sgt_warmup_ratio"):
             setattr(self, name, float(getattr(self, name)))

@@ -48,6 +48,8 @@ def test_kl_weight_over_the_steps():
         ({"sgt_drops": "most"}, r"sgt_drops must be one of \['lowest', 'random', 'highest'\], got 'most'"),
         ({"sgt_warmup_ratio": 1.0}, r"sgt_warmup_ratio must be in \[0, 1\), got 1.0"),
         ({"sgt_every_n_steps": 0}, "sgt_every_n_steps must be an integer ≥ 1, got 0"),
+        ({"sgt_every_n_steps": 1.5}, "sgt_every_n_steps must be an integer ≥ 1, got 1.5"),
+        ({"sgt_mask_fraction": "0.5"}, "sgt_mask_fraction must be a number, got '0.5'"),
     ],
 )
 def test_a_knob_outside_its_range_is_refused(knob, message):

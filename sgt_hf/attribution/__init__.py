@@ -1,5 +1,7 @@
 """Captum's saliency methods, bound to an adapter: one score per feature, whatever the batch size."""
 
+from collections.abc import Sequence
+
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
 from .completeness import relative_delta, warn_if_incomplete
@@ -35,9 +37,27 @@ __all__ = [
     "gradient_shap",
     "input_x_gradient",
     "integrated_gradients",
+    "method_names",
     "random",
     "random_scores",
     "relative_delta",
     "smooth_grad",
     "warn_if_incomplete",
 ]
+
+
+def method_names(methods: Sequence[str]) -> list[str]:
+    """Return saliency methods' names as a list, once they are known to be some.
+
+    Args:
+        methods: Names of `ATTRIBUTIONS`.
+
+    Raises:
+        ValueError: One is unknown, or the list is a string.
+    """
+    if isinstance(methods, str):
+        raise ValueError(f"methods must be a list of names, got the string {methods!r}: use [{methods!r}]")
+    unknown = sorted(set(methods) - set(ATTRIBUTIONS))
+    if unknown:
+        raise ValueError(f"unknown methods {unknown}: use {sorted(ATTRIBUTIONS)}")
+    return list(methods)

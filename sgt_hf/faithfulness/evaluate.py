@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..adapters import Adapter
-from ..attribution import AttributionSettings
+from ..attribution import AttributionSettings, method_names
 from ..metrics.aopc import BINS, CONVENTIONS
 from .measurement import Job, measure_shares
 from .normalization import NORMALIZATIONS, check_width
@@ -89,7 +89,7 @@ def evaluate_faithfulness(
         model,
         dataset,
         adapter,
-        methods=[name for name in methods if name != "random"],
+        methods=[name for name in method_names(methods) if name != "random"],
         reduction=reduction,
         granularity=granularity,
         settings=settings,

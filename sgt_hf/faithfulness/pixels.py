@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ..adapters import Adapter
 from ..adapters.base import Batch, Masking, logits_of
-from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, relative_delta, warn_if_incomplete
+from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, method_names, relative_delta, warn_if_incomplete
 from ..data.pixels import PixelTensors
 from ..metrics.accuracy_drop import LEVELS
 from ..ranking import ceil_share, select_top
@@ -55,9 +55,7 @@ def pixel_scores(
     Raises:
         ValueError: An unknown method, no image, or images without labels.
     """
-    unknown = sorted(set(methods) - set(ATTRIBUTIONS))
-    if unknown:
-        raise ValueError(f"unknown methods {unknown}: use {sorted(ATTRIBUTIONS)}")
+    methods = method_names(methods)
     settings = settings or AttributionSettings()
     found: dict[str, list[Tensor]] = {method: [] for method in methods}
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}

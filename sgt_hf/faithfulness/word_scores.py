@@ -19,6 +19,7 @@ from ..attribution import (
     ATTRIBUTIONS,
     AttributionSettings,
     Point,
+    method_names,
     random_scores,
     relative_delta,
     warn_if_incomplete,
@@ -88,8 +89,8 @@ def make_explainer(
         settings: Of the methods and of the seed; None for the usual ones.
 
     Raises:
-        ValueError: The model reads series or images, an unknown method or granularity, an empty data set, or a
-            multi-label model.
+        ValueError: The model reads series or images or is multi-label, the methods are a string, one of them or the
+            granularity is unknown, or the data set is empty, a stream or not encoded.
     """
     adapter = adapter if isinstance(adapter, Adapter) else adapter_for(model, adapter)
     if isinstance(adapter, DenseAdapter):
@@ -98,17 +99,29 @@ def make_explainer(
             "images take scores = pixel_scores(model, dataset, adapter, methods=['gradient']), and then "
             "predictions_under_removal(model, dataset, adapter, scores['gradient']), of sgt_hf.faithfulness.pixels"
         )
-    unknown = sorted(set(methods) - set(ATTRIBUTIONS))
-    if unknown:
-        raise ValueError(f"unknown methods {unknown}: use {sorted(ATTRIBUTIONS)} (random is always added)")
-    if not len(dataset):
-        raise ValueError("the data set is empty: there is nothing to evaluate")
+    names = method_names(methods)
+    _check_rows(dataset, adapter.main_input)
     if getattr(getattr(model, "config", None), "problem_type", None) == "multi_label_classification":
         raise ValueError("comprehensiveness is defined by one predicted class, and this model is multi-label")
     if granularity is None:
         granularity = "word" if "word_ids" in dataset[0] else "token"
     adapter.check(masking="delete", granularity=granularity)
-    return Explainer(model, adapter, tuple(methods), reduction, granularity, settings or AttributionSettings())
+    return Explainer(model, adapter, tuple(names), reduction, granularity, settings or AttributionSettings())
+
+
+def _check_rows(dataset: Any, main_input: str) -> None:
+    if not hasattr(dataset, "__len__"):
+        raise ValueError(
+            f"{type(dataset).__name__} has no length, and every text is looked at before the first is measured: pass a "
+            "map-style data set, as datasets.Dataset.from_list(list(rows.take(1000))) makes of a stream"
+        )
+    if not len(dataset):
+        raise ValueError("the data set is empty: there is nothing to evaluate")
+    if main_input not in dataset[0]:
+        raise ValueError(
+            f"the rows have no {main_input!r} (they have {sorted(dataset[0])}): encode the texts first, as for "
+            "Trainer, or by sgt_hf.data.rationales.encode_words"
+        )
 
 
 def word_scores(
@@ -209,6 +222,12 @@ def _explain_batch(
     batch = {name: column for name, column in batch.items() if name != "labels"}
     with torch.no_grad(), adapter.capture(explainer.model, batch) as captured:
         logits = logits_of(explainer.model(**captured.batch))
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"{type(explainer.model).__name__} gives outputs of shape {tuple(logits.shape)} for {len(index)} texts: "
+            "faithfulness is defined by one predicted class of K ≥ 2 for each text, outputs of shape (B, K), which "
+            "regression and token classification do not give"
+        )
     chosen = logits.argmax(-1) if targets is None else torch.tensor(targets, device=logits.device)
     eligible, groups = adapter.eligible(batch), adapter.groups(batch, explainer.granularity)
     point = Point(captured.require(adapter).detach(), eligible, chosen, index)

@@ -1,7 +1,8 @@
 """What is made of results: cards, pages, plots."""
 
+from .card_facts import CardFacts
 from .evaluations import DatasetFacts, Evaluation
-from .model_card import CardFacts, model_card, write_model_card
+from .model_card import model_card, write_model_card
 from .publishing import PushError
 from .recipe import Recipe, load_recipe
 

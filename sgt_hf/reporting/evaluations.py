@@ -59,6 +59,7 @@ class Evaluation:
         report: Of faithfulness.
         selected_on: Whether the checkpoint was chosen by a metric on this data.
         fingerprint: Of the weights, see `fingerprint`.
+        source: The data set itself, which tells data of the same name and length apart.
     """
 
     dataset: DatasetFacts
@@ -66,6 +67,18 @@ class Evaluation:
     report: FaithfulnessReport | None = None
     selected_on: bool = False
     fingerprint: Fingerprint | None = None
+    source: Any = field(default=None, repr=False, compare=False)
+
+    def same_data(self, other: Evaluation) -> bool:
+        """Whether both were made on the same data, as far as the data sets tell.
+
+        Args:
+            other: Another evaluation.
+        """
+        if self.source is other.source:
+            return True
+        one, two = (getattr(each.source, "_fingerprint", None) for each in (self, other))  # of `datasets.Dataset`
+        return self.dataset == other.dataset and one is not None and one == two
 
 
 def dataset_facts(dataset: Any) -> DatasetFacts:

@@ -34,7 +34,7 @@ class Recipe:
         adapter_arguments: What it was built with, beside the tokenizer.
         adapter_not_recorded: Arguments that JSON cannot hold.
         callables: Knobs that were functions of the user's own.
-        steps: Optimizer steps done.
+        steps: Optimizer steps behind the weights; fewer than were done where the best checkpoint was loaded at the end.
         hyperparameters: Of the training.
         command: That started it.
         versions: Of Python and of the packages that decide a number.

@@ -15,7 +15,7 @@ from ..adapters.base import Masking
 from ..faithfulness.report import FaithfulnessReport
 from ..training_args import SaliencyGuidedArguments
 from .command import running_command
-from .evaluations import Evaluation, dataset_facts, fingerprint, plain_metrics
+from .evaluations import Evaluation, Fingerprint, dataset_facts, fingerprint, plain_metrics
 from .model_card import without_secrets, write_model_card
 from .recipe import Recipe, make_recipe
 from .trainer_facts import card_facts, evaluations_named, hyperparameters_of
@@ -53,6 +53,7 @@ class RememberingTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.evaluations: list[Evaluation] = []
         self._command = running_command()
+        self._best: tuple[Fingerprint, int | None] = (), None
         super().__init__(*args, **kwargs)
 
     def evaluate(
@@ -81,10 +82,13 @@ class RememberingTrainer(Trainer):
             report: Of faithfulness.
         """
         facts, weights = dataset_facts(dataset), fingerprint(self._published())
-        candidates = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
-        selected_on = self.args.load_best_model_at_end and any(dataset is one for one in candidates)
-        new = Evaluation(facts, dict(metrics or {}), report, selected_on, weights)
-        self.evaluations = [old for old in self.evaluations if _kind(old) != _kind(new)] + [new]
+        candidates = self.eval_dataset if isinstance(self.eval_dataset, dict) else {None: self.eval_dataset}
+        keys = [key for key, one in candidates.items() if dataset is one]
+        selected_on = self.args.load_best_model_at_end and bool(keys)
+        if facts.name is None and keys:
+            facts = replace(facts, name=keys[0])  # what the user calls it
+        new = Evaluation(facts, dict(metrics or {}), report, selected_on, weights, dataset)
+        self.evaluations = [old for old in self.evaluations if not _replaces(new, old)] + [new]
 
     def recipe(self) -> Recipe:
         """Return what is recorded of the training so far."""
@@ -92,10 +96,21 @@ class RememberingTrainer(Trainer):
             self.knobs,
             self.adapter,
             masking=self.masking if isinstance(self.masking, str) else None,
-            steps=self.state.global_step,
+            steps=self._steps(),
             hyperparameters=hyperparameters_of(self),
             command=None if self._command is None else without_secrets(self._command, self._secrets()),
         )
+
+    def _load_best_model(self) -> None:
+        last = fingerprint(self._published())
+        super()._load_best_model()
+        if (best := fingerprint(self._published())) != last:
+            self._best = best, self.state.best_global_step
+
+    def _steps(self) -> int:
+        """Optimizer steps behind the present weights: fewer than were done where an earlier checkpoint was loaded."""
+        weights, steps = self._best
+        return steps if steps is not None and weights == fingerprint(self._published()) else self.state.global_step
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write `README.md` into the output folder; see `sgt_hf.reporting.trainer_facts.card_facts`.
@@ -126,8 +141,10 @@ class RememberingTrainer(Trainer):
         return [token for token in (self.args.hub_token, get_token()) if token]
 
 
-def _kind(evaluation: Evaluation) -> tuple[Any, ...]:
-    """What makes a later evaluation take the place of an earlier one."""
-    if evaluation.report is None:
-        return evaluation.dataset, evaluation.fingerprint
-    return evaluation.dataset, evaluation.report.provenance
+def _replaces(new: Evaluation, old: Evaluation) -> bool:
+    """Whether an evaluation takes the place of an earlier one."""
+    if not new.same_data(old) or (new.report is None) != (old.report is None):
+        return False
+    if new.report is None or old.report is None:
+        return new.fingerprint == old.fingerprint
+    return new.report.provenance == old.report.provenance

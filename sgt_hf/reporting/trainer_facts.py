@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import extract_hyperparameters_from_trainer
 from transformers.utils.import_utils import is_peft_available
 
+from .card_facts import CardFacts
 from .evaluations import DatasetFacts, Evaluation, dataset_facts
-from .model_card import CardFacts
 
 _TASKS = {"ForSequenceClassification": "text-classification", "ForImageClassification": "image-classification"}
 
@@ -57,6 +57,8 @@ def card_facts(
         repo_id=repo_id,
         architecture=kind.__name__,
         module=kind.__module__,
+        plain_module=not isinstance(base, PreTrainedModel),
+        num_labels=getattr(getattr(base, "config", None), "num_labels", None),
         adapter_of=adapter_of,
         base_model=finetuned_from or _loaded_from(base),
         task=next(iter(_listed(tasks)), None) or _task(kind.__name__),
@@ -83,12 +85,22 @@ def dataset_facts_named(dataset: Any, name: Any, hub_id: Any) -> DatasetFacts | 
 def evaluations_named(evaluations: Sequence[Evaluation], name: Any, hub_id: Any) -> list[Evaluation]:
     """Return evaluations whose data has the user's one name for it where it has none itself.
 
+    Different data that says the same of itself is numbered, for a card to tell it apart.
+
     Args:
         evaluations: As remembered.
         name: See `dataset_facts_named`.
         hub_id: See `dataset_facts_named`.
     """
-    return [replace(one, dataset=_named(one.dataset, name, hub_id)) for one in evaluations]
+    known = [replace(one, dataset=_named(one.dataset, name, hub_id)) for one in evaluations]
+    numbered = []
+    for one in known:
+        alike = [other for other in known if other.dataset == one.dataset]
+        firsts = [other for i, other in enumerate(alike) if not any(other.same_data(seen) for seen in alike[:i])]
+        number = next(i for i, first in enumerate(firsts, start=1) if one.same_data(first))
+        told = f"{one.dataset.name or 'unnamed'}, number {number}" if len(firsts) > 1 else one.dataset.name
+        numbered.append(replace(one, dataset=replace(one.dataset, name=told)))
+    return numbered
 
 
 def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:

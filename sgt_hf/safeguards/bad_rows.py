@@ -26,8 +26,8 @@ class NamingCollator:
     Args:
         collator: Makes the batches.
         dataset: What the rows are from.
-        model: Whose labels are class indices, below its `num_labels` if it has that; None where a loss of the user's
-            may take any.
+        model: Whose labels are class indices, below its `num_labels` if it has that, or K floats if it is multi-label;
+            None where a loss of the user's may take any.
     """
 
     def __init__(self, collator: Collator, dataset: Any, model: nn.Module | None) -> None:
@@ -35,6 +35,7 @@ class NamingCollator:
         self._dataset = dataset
         problem = getattr(getattr(model, "config", None), "problem_type", None)
         self._has_classes = model is not None and problem in (None, "single_label_classification")
+        self._has_several = model is not None and problem == "multi_label_classification"
         self._num_labels: float = getattr(model, "num_labels", math.inf)
 
     def __call__(self, rows: list[Any]) -> Any:
@@ -44,7 +45,7 @@ class NamingCollator:
             rows: Of the data set.
 
         Raises:
-            ValueError: A label is missing or is no class.
+            ValueError: A label is missing, is no class, or is not the K floats of a multi-label model.
             Exception: What the collator raises, its message with the row's number where one row alone is at fault.
         """
         try:
@@ -54,33 +55,47 @@ class NamingCollator:
                 self._refuse_labels(rows, error)
                 self._name_culprit(rows, error)
             raise
-        if isinstance(batch, Mapping) and self._are_strange(batch.get("labels")):
+        labels = batch.get("labels") if isinstance(batch, Mapping) else None
+        if self._are_strange(labels):
             self._refuse_labels(rows)
         return batch
 
     def _are_strange(self, labels: Any) -> bool:
-        """Whether labels, one a sample, are not all classes; nothing waits for the device."""
+        """Whether labels are not all classes, or not K floats a sample of several; nothing waits for the device."""
+        if self._has_several and isinstance(labels, Tensor):
+            return not labels.is_floating_point() or labels.shape[1:] != (self._num_labels,)
         if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.device.type != "cpu":
             return False
         outside = (labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)
         return labels.is_floating_point() or bool(outside.any())
 
     def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
-        """Raise where a row's label is no class, or is missing beside others'."""
+        """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
         name = next((name for name in _LABELS if any(name in row for row in rows)), None)
-        if name is None or not self._has_classes:
+        if name is None or not (self._has_classes or self._has_several):
             return
         for index, row in enumerate(rows):
             if name not in row or not self._is_label(row[name]):
-                known = math.isfinite(self._num_labels)
-                raise ValueError(
-                    f"{sample_name(index, row, self._dataset)} has "
-                    f"{f'the label {row[name]!r}' if name in row else f'no {name!r}'}; labels must be integers from 0"
-                    f"{f' to {self._num_labels - 1}, for the model has num_labels={self._num_labels}' if known else ''}"
-                    ": mend or leave out such samples, or build the model for more classes"
-                ) from error
+                found = f"the label {row[name]!r}" if name in row else f"no {name!r}"
+                raise ValueError(f"{sample_name(index, row, self._dataset)} has {found}; {self._expected()}") from error
+
+    def _expected(self) -> str:
+        if self._has_several:
+            return (
+                f"the labels of a multi-label model must be {self._num_labels} floats a sample, 1.0 for each of its "
+                "classes and 0.0 for the others: map them so, [float(value) for value in labels]"
+            )
+        known = math.isfinite(self._num_labels)
+        return (
+            "labels must be integers from 0"
+            f"{f' to {self._num_labels - 1}, for the model has num_labels={self._num_labels}' if known else ''}"
+            ": mend or leave out such samples, or build the model for more classes"
+        )
 
     def _is_label(self, label: Any) -> bool:
+        if self._has_several:
+            values = np.asarray(label)
+            return values.dtype.kind == "f" and values.shape == (self._num_labels,)
         several = np.ndim(label) > 0  # labels at once, or one a token
         return several or is_class(label, self._num_labels) or np.array_equal(label, _NO_LABEL)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
+from transformers import BertForTokenClassification
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
@@ -275,6 +276,7 @@ def test_report_table_summary_and_provenance():
     ("changes", "message"),
     [
         ({"methods": ["lime"]}, r"unknown methods \['lime'\]: use"),
+        ({"methods": "gradient"}, r"methods must be a list of names, got the string 'gradient': use \['gradient'\]"),
         ({"convention": "mean"}, "unknown convention 'mean'"),
         ({"operator": "blank"}, "unknown masking 'blank'"),
         ({"bins": (0.5, 0.1)}, r"bins must ascend in \(0, 1\]"),
@@ -295,6 +297,28 @@ def test_an_empty_data_set_and_a_multi_label_model_are_refused():
     model = make_model("bert", problem_type="multi_label_classification")
     with pytest.raises(ValueError, match="this model is multi-label"):
         evaluate_faithfulness(model, make_rows(tokenizer, 2), tokenizer)
+
+
+def test_a_stream_and_rows_without_tokens_are_refused():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, 2)
+    with pytest.raises(ValueError, match=r"IterableDataset has no length, .*: pass a map-style data set"):
+        evaluate_faithfulness(model, rows.to_iterable_dataset(), tokenizer)
+    with pytest.raises(ValueError, match=r"no 'input_ids' \(they have \['labels', 'text'\]\): encode the texts first"):
+        evaluate_faithfulness(model, Dataset.from_list([{"text": "good film", "labels": 0}]), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: make_model("bert", num_labels=1), r"\(2, 1\)"),
+        (lambda: BertForTokenClassification(make_model("bert").config), r"\(2, \d+, 2\)"),
+    ],
+)
+def test_a_model_that_predicts_no_class_of_a_text_is_refused(make, shape):
+    tokenizer = make_tokenizer("bert")
+    with pytest.raises(ValueError, match=rf"gives outputs of shape {shape} for 2 texts: .* K ≥ 2 for each text"):
+        evaluate_faithfulness(make(), make_rows(tokenizer, 2), tokenizer, methods=["gradient"], progress=False)
 
 
 @pytest.mark.parametrize(("adapter", "kind"), [(SeriesAdapter(), "a time series"), (ImageAdapter(), "images")])

@@ -19,8 +19,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
-from sgt_hf.reporting import PushError, load_recipe, model_card
-from sgt_hf.reporting.model_card import CardFacts
+from sgt_hf.reporting import CardFacts, PushError, load_recipe, model_card
 from sgt_hf.reporting.recipe import CONFIG_KEY, RECIPE_FILE
 from tests.hub_server import CUT, PATIENCE, TOKEN, USER, serve_hub
 from tests.tiny import make_model, make_rows, make_tokenizer

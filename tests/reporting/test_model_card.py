@@ -127,7 +127,7 @@ def test_the_card_is_valid_and_comes_back_from_its_file(tmp_path):
 
 def test_what_was_not_recorded_is_said_to_be_so_and_nothing_is_made_up():
     card = model_card(CardFacts(model_name="bare"))
-    assert card.data.to_dict() == {"library_name": "transformers", "tags": ["saliency-guided-training"]}
+    assert card.data.to_dict() == {"library_name": "transformers"}
     for line in (
         "How this classifier was trained was not recorded.",
         "- Model: not recorded",
@@ -166,11 +166,22 @@ def test_limits_are_those_of_these_evaluations(changes, sentence):
 
 
 def test_plain_training_is_not_called_guided():
-    plain = make_recipe(SaliencyGuidedArguments(sgt_kl_weight=0.0), TextAdapter(make_tokenizer()), steps=0)
-    text = model_card(make_facts(recipe=plain)).text
-    assert "it was **not** guided" in text
-    assert "A classifier trained with saliency guided training" not in text
-    assert "did no optimizer step" in text
+    plain = make_recipe(SaliencyGuidedArguments(sgt_kl_weight=0.0), TextAdapter(make_tokenizer()), steps=3)
+    card = model_card(make_facts(recipe=plain))
+    assert "it was **not** guided" in card.text
+    assert "A classifier trained with saliency guided training" not in card.text
+    assert card.data.tags is None
+    untrained = model_card(make_facts(recipe=replace(plain, steps=0))).text
+    assert "did no optimizer step" in untrained
+
+
+def test_the_legend_tells_what_is_in_the_tables():
+    text = model_card(make_facts()).text
+    assert ". Seed 3." in text
+    assert "SmoothGrad" not in text
+    assert "paired difference to a random ranking" in text
+    alone = model_card(make_facts(evaluations=[Evaluation(DatasetFacts(), {"loss": 0.5})])).text
+    assert "random ranking" not in alone
 
 
 def test_limits_of_aopc_make_columns_of_naopc():

@@ -65,6 +65,21 @@ def test_a_bad_label_names_the_row_and_the_way_out(tmp_path, label, found):
         train(tmp_path, with_label(label))
 
 
+@pytest.mark.parametrize(
+    ("label", "all_rows"),
+    [
+        ([1, 0, 0], True),
+        *((label, all_rows) for label in ([1.0, 0.0], 1, None, [1.0, None, 0.0]) for all_rows in (True, False)),
+    ],
+)
+def test_a_bad_label_of_several(tmp_path, label, all_rows):
+    rows = [row | {"labels": label if all_rows or i == 5 else [1.0, 0.0, 1.0]} for i, row in enumerate(series_rows())]
+    config = SeriesLstmConfig(num_features=2, num_labels=3, problem_type="multi_label_classification")
+    row = r"\d" if all_rows else "5"
+    with pytest.raises(ValueError, match=rf"row {row} of the data set\) has the label .* must be 3 floats a sample"):
+        train(tmp_path, rows, model=SeriesLstmForSeries(config))
+
+
 def test_a_bad_label_of_a_data_set_of_datasets_and_of_evaluation(tmp_path):
     rows = Dataset.from_list(with_label(2)).remove_columns("note")
     with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 2; .* from 0 to 1"):
