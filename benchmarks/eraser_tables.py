@@ -196,8 +196,9 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
-        "seeds; * where it excludes 0. abs suff is the mean of the texts' absolute sufficiency. p and r are over "
-        "texts, seeds averaged.",
+        "seeds; * where it excludes 0. abs suff is the mean of the texts' absolute sufficiency; random's is of the "
+        "mean over its draws, which cancel: compare that row between arms, not with the methods'. p and r are over "
+        "texts, seeds averaged: of another training they say nothing, the intervals over seeds do.",
     ]
     counts = {len(cell["normalized"]["random"]["comprehensiveness"]) for cell in cells if "normalized" in cell}
     lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts)]

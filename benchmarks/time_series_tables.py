@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.common import markdown_table
 from benchmarks.time_series_training import ARMS
-from sgt_hf.metrics.significance import bootstrap_mean
+from sgt_hf.metrics.significance import student_mean
 
 Cells = list[dict[str, Any]]
 Paper = dict[str, Any]
@@ -98,9 +98,9 @@ def gains(cells: Cells) -> str:
                 rows.append(row)
     header = ["", "", "", *(f"{arm} − {base}, {kind}" for arm, base in pairs for kind in KINDS.values())]
     return (
-        f"{markdown_table(header, rows)}\n\nMean over data sets [95 % bootstrap over data sets, * where it excludes "
-        "0], and the number of sets in which the first arm is ahead. Each model is compared with a random map of its "
-        "own: i.i.d., or its gradient map with permuted columns, which keeps the map's profile over time."
+        f"{markdown_table(header, rows)}\n\nMean over data sets [its 95 % interval over data sets, Student's, * where "
+        "it excludes 0], and the number of sets in which the first arm is ahead. Each model is compared with a random "
+        "map of its own: i.i.d., or its gradient map with permuted columns, which keeps the map's profile over time."
     )
 
 
@@ -129,7 +129,7 @@ def gain(cells: Cells, method: str, area: str, pair: tuple[str, str], kind: str)
         return "–"
     if len(values) == 1:
         return f"{values[0]:+.3f}"
-    interval = bootstrap_mean(np.array(values))
+    interval = student_mean(values)
     star = "*" if interval.excludes_zero else ""
     ahead = sum(value > 0 for value in values)
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{star} {ahead}/{len(values)}"

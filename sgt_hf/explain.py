@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .attribution import AttributionSettings
 from .data.raw_texts import RawText, encode_raw
+from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.rows import cut_batches, position_limit, survey_rows
 from .faithfulness.word_scores import Explained, explain_texts, make_explainer, warn_of_deltas
 from .reporting.contents import TextEntry, View
@@ -151,6 +152,8 @@ def explain(
         model, rows, tokenizer, methods=[method], reduction=reduction, granularity="word", settings=settings
     )
     lengths = survey_rows(model, rows, explainer.adapter.main_input)
+    if len(rows) > 1:
+        refuse_shifted_positions(model, rows, explainer.adapter)
     batches = cut_batches(
         lengths.order, lengths.lengths, batch_size=batch_size, max_features=explainer.settings.max_features
     )

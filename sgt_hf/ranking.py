@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PER_UNIT = 10**9  # fractions are counted in billionths, so that ceil(0.7 · 10) is 7 on every device and dtype
+_PER_UNIT = 10**9  # fractions are counted in billionths, so that ⌈0.7 · 10⌉ is 7 on every device and dtype
 
 
 def ceil_share(fraction: float | Tensor, counts: Tensor) -> Tensor:
-    """Return ⌈fraction · counts⌉ in exact integer arithmetic.
+    """Return ⌈fraction · counts⌉ in integer arithmetic, a product just above an integer taken as that integer.
 
     Args:
         fraction: Share in [0, 1], read to nine decimals; or (B,) float64, one a sample, whose range is not checked,
@@ -23,11 +23,12 @@ def ceil_share(fraction: float | Tensor, counts: Tensor) -> Tensor:
     Raises:
         ValueError: The fraction is outside [0, 1].
     """
-    if isinstance(fraction, Tensor):
-        return ((fraction * _PER_UNIT).round().long() * counts.long() + _PER_UNIT - 1) // _PER_UNIT
-    if not 0 <= fraction <= 1:
+    if not isinstance(fraction, Tensor) and not 0 <= fraction <= 1:
         raise ValueError(f"a fraction must lie in [0, 1], got {fraction}")
-    return (round(fraction * _PER_UNIT) * counts.long() + _PER_UNIT - 1) // _PER_UNIT
+    billionths = (fraction * _PER_UNIT).round().long() if isinstance(fraction, Tensor) else round(fraction * _PER_UNIT)
+    counts = counts.long()
+    # A billionth of the count less, which is what the ninth decimal of 2/3 may be too large by.
+    return (billionths * counts - counts + _PER_UNIT - 1) // _PER_UNIT
 
 
 def group_scores(scores: Tensor, groups: Tensor) -> Tensor:

@@ -153,6 +153,8 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
         chosen = logits > 0 if target == "predicted" else labels > 0
         return (logits * chosen).sum(-1)
     index = logits.argmax(-1) if target == "predicted" or labels is None else labels
+    if labels is not None and labels.dim() == 2:
+        index = index.masked_fill(labels < 0, -100)  # padding and special tokens of token classification
     chosen = logits.gather(-1, index.clamp(min=0)[..., None]).squeeze(-1)
     return chosen if chosen.dim() == 1 else chosen.masked_fill(index < 0, 0.0).sum(-1)
 

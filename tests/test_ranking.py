@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -28,6 +30,12 @@ def test_ceil_share_is_exact_where_floats_are_not():
     assert ceil_share(0.55, counts).tolist() == [6, 17, 55]
     assert ceil_share(0.7, counts).tolist() == [7, 21, 70]
     assert ceil_share(0.0, counts).tolist() == [0, 0, 0]
+    for fraction in (0.0, 1 / 3, 2 / 3, 1 / 6, 5 / 6, 3 / 7, 1.0):
+        whole = [round(fraction * 42), round(fraction * 4200)]
+        assert ceil_share(fraction, torch.tensor([0, 42, 4200])).tolist() == [0, *whole]
+        assert ceil_share(fraction, torch.tensor([43])).tolist() == [math.ceil(fraction * 43)]
+    thirds = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
+    assert ceil_share(thirds, torch.tensor([300, 300])).tolist() == [100, 200]
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 1.5"):
         ceil_share(1.5, counts)
 

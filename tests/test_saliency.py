@@ -94,6 +94,13 @@ def test_targets():
         target_outputs(logits, None, "gold")
 
 
+def test_padding_and_special_tokens_of_token_classification_are_not_differentiated():
+    logits = torch.arange(12.0).view(1, 3, 4)
+    labels = torch.tensor([[-100, 2, -100]])
+    assert target_outputs(logits, labels).tolist() == [6.0]
+    assert target_outputs(logits, labels, "predicted").tolist() == [7.0]
+
+
 def test_evaluating_restores_every_flag_also_after_an_exception():
     model = nn.Sequential(nn.Dropout(0.5), nn.LSTM(3, 2, num_layers=2, dropout=0.3), nn.BatchNorm1d(2))
     model[2].eval()

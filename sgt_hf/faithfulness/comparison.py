@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.significance import Interval, bootstrap_mean
+from .provenance import Provenance
 from .report import FaithfulnessReport
 
 MAX_CONFIDENCE_GAP = 0.05
-_SAME = ("convention", "operator", "bins", "unit", "autocast")
+# Of the provenance all but what belongs to the model and to its tokenizer.
+_SAME = tuple(part.name for part in fields(Provenance) if part.name not in ("trained_masking", "truncated_words"))
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,14 @@ def _values(report: FaithfulnessReport, method: str) -> dict[str, NDArray[np.flo
     return metrics
 
 
+def _texts(report: FaithfulnessReport) -> list[Any] | None:
+    """What is known of the texts where units are words, which no tokenizer makes: ids and places, or lengths."""
+    if report.predictions is not None and report.predictions.identities is not None:
+        return [(one.annotation_id, one.words.tolist()) for one in report.predictions.identities]
+    scores = next(iter(report.scores.values()), None)
+    return None if scores is None or report.provenance.unit != "word" else [len(each) for each in scores]
+
+
 def _check_alike(first: FaithfulnessReport, second: FaithfulnessReport) -> None:
     for name in _SAME:
         one, other = getattr(first.provenance, name), getattr(second.provenance, name)
@@ -169,5 +180,8 @@ def _check_alike(first: FaithfulnessReport, second: FaithfulnessReport) -> None:
             raise ValueError(f"the reports were not measured alike: {name} is {one!r} and {other!r}")
     if len(first.full) != len(second.full):
         raise ValueError(f"the reports are of {len(first.full)} and {len(second.full)} texts")
+    texts = [_texts(report) for report in (first, second)]
+    if None not in texts and texts[0] != texts[1]:
+        raise ValueError("the reports are of different texts, or of texts in another order: their ids or words differ")
     if first.labels is not None and second.labels is not None and (first.labels != second.labels).any():
         raise ValueError("the reports are of different texts, or of texts in another order: their labels differ")

@@ -17,6 +17,7 @@ from ..attribution import AttributionSettings, method_names
 from ..metrics.aopc import BINS, CONVENTIONS
 from .measurement import Job, measure_shares
 from .normalization import NORMALIZATIONS, check_width
+from .padding import refuse_shifted_positions
 from .predictions import Predictions, identities_of, label_names_of
 from .provenance import Provenance
 from .removal import Removal
@@ -83,7 +84,8 @@ def evaluate_faithfulness(
 
     Raises:
         ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set, a
-            multi-label model, or a row that is longer than the model's positions reach.
+            model that does not predict one class of a text, left padding that moves a model's positions, or a row that
+            is longer than the model's positions reach.
     """
     explainer = make_explainer(
         model,
@@ -99,6 +101,7 @@ def evaluate_faithfulness(
     job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
     _check(job, convention)
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
+    refuse_shifted_positions(model, dataset, explainer.adapter)
     if trained_masking == operator:
         warnings.warn(
             f"words are removed as the model was trained to bear it ({operator}), which flatters sufficiency: evaluate "

@@ -98,11 +98,16 @@ class FaithfulnessReport:
     def limits(self) -> tuple[Array, Array] | None:
         """Return each text's lowest and highest reachable AOPC: (N, 2) of comprehensiveness, (N, 2) of sufficiency.
 
+        They are those that the search found, or a measured ranking's where that lies beyond them, as it may of a beam.
         None where no limits were searched for.
         """
         if self.extremes is None:
             return None
-        return self._aopc(self.extremes.removed, None), self._aopc(self.extremes.kept, self.empty)
+        removed = np.concatenate([self.extremes.removed, *(curves.removed for curves in self.curves.values())], axis=1)
+        kept = np.concatenate([self.extremes.kept, *(curves.kept for curves in self.curves.values())], axis=1)
+        found = self._aopc(removed, None), self._aopc(kept, self.empty)
+        both = [np.stack([values.min(1), values.max(1)], axis=1) for values in found]
+        return both[0], both[1]
 
     @property
     def methods(self) -> tuple[str, ...]:

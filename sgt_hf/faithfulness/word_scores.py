@@ -26,6 +26,7 @@ from ..attribution import (
 )
 from ..ranking import group_leaders, group_scores
 from ..saliency import measuring, reduce_scores
+from .padding import refuse_shifted_positions
 from .rows import cut_batches, load_batches, survey_rows
 from .units import Texts, number_units
 
@@ -168,6 +169,8 @@ def word_scores(
         settings=settings,
     )
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
+    if len(dataset) > 1:
+        refuse_shifted_positions(model, dataset, explainer.adapter)
     limit = explainer.settings.max_features
     batches = cut_batches(rows.order, rows.lengths, batch_size=batch_size, max_features=limit)
     scores: dict[int, NDArray[np.float32]] = {}

@@ -69,8 +69,14 @@ def test_intervals_are_the_paired_bootstrap_and_turn_round_with_the_models():
 def test_normalised_values_leave_out_texts_without_choice():
     limits = np.tile([[[0.9, 0.9], [0.4, 0.4]]], (6, 1, 1))  # AOPC from 0 to 0.5
     limits[0] = 0.7  # where every ranking does alike
-    extremes = Curves(limits, limits)
-    found = compare(constant(0.3, extremes=extremes), constant(0.1, extremes=extremes))
+    full = [0.7, *[0.9] * 5]
+
+    def without_choice(drop):
+        removed, kept = np.full((6, 2), 0.9 - drop), np.full((6, 2), 0.9 - drop / 2)
+        removed[0] = kept[0] = 0.7
+        return make_report(removed, kept, full=full, extremes=Curves(limits, limits))
+
+    found = compare(without_choice(0.3), without_choice(0.1))
     difference = found.differences["gradient", "normalized_comprehensiveness"]
     assert difference.interval.mean == pytest.approx(0.2 / 0.5)
     assert difference.texts == 5
@@ -115,6 +121,14 @@ def test_undecided_is_no_flip():
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="not measured alike: operator is 'delete' and 'unk'"):
         compare(constant(0.1), constant(0.1, operator="unk"))
+    fine = constant(0.1)
+    fine = dataclasses.replace(fine, provenance=dataclasses.replace(fine.provenance, steps=100))
+    with pytest.raises(ValueError, match="not measured alike: steps is 50 and 100"):
+        compare(constant(0.1), fine)
+    long, short = (dataclasses.replace(constant(0.1), scores={"gradient": [np.zeros(n)] * 6}) for n in (5, 4))
+    with pytest.raises(ValueError, match=r"of different texts, .* their ids or words differ"):
+        compare(long, short)
+    compare(long, dataclasses.replace(constant(0.1), scores={}))  # of which nothing is known
     half = constant(0.1)
     half = dataclasses.replace(half, provenance=dataclasses.replace(half.provenance, autocast="bfloat16"))
     with pytest.raises(ValueError, match="not measured alike: autocast is None and 'bfloat16'"):

@@ -10,6 +10,11 @@ REMOVED = [[0.8, 0.5, 0.2], [0.5, 0.6, 0.1]]
 EMPTY = [0.4, 0.3]
 
 
+def test_the_paper_s_sufficiency_needs_the_empty_input():
+    with pytest.raises(ValueError, match=r"convention 'paper' counts a zeroth bin.*: pass empty"):
+        evaluate.load(module_path("aopc")).compute(full=FULL, removed=REMOVED, kept=REMOVED, convention="paper")
+
+
 def test_conventions_on_paper():
     # drops: .1 .4 .7 and 0 −.1 .4
     assert probability_drops(FULL, REMOVED) == pytest.approx(np.array([[0.1, 0.4, 0.7], [0.0, -0.1, 0.4]]))

@@ -39,6 +39,11 @@ class Aopc(evaluate.Metric):
         **others: Any,
     ) -> dict[str, Any]:
         check_options("aopc", others)
+        if convention == "paper" and empty is None:
+            raise ValueError(
+                "convention 'paper' counts a zeroth bin, of sufficiency the probability with no word left: pass empty, "
+                "one probability for each input, or use convention 'eraser'"
+            )
         result = {
             "comprehensiveness": float(np.mean(aopc(full, removed, convention=convention))),
             "sufficiency": float(np.mean(aopc(full, kept, convention=convention, empty=empty))),

@@ -1,0 +1,52 @@
+"""Left padding and positions: whether a text's prediction depends on how far its batch pads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..adapters import Adapter, TextAdapter
+from ..adapters.base import logits_of
+from ..masking.text import pad_to
+from ..saliency import measuring
+from .rows import load_batches, position_limit
+
+_WIDER = 4  # columns of padding
+_TOLERANCE, _COARSE = 1e-3, 5e-2  # of the largest logit; in half precision
+
+
+def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter) -> None:
+    """Raise where padding on the left moves a text's positions, and with them its prediction.
+
+    Learned positions that count padding, as GPT-2's do, make every number depend on the texts that are beside a text.
+    The first text is run as it is and padded further.
+
+    Args:
+        model: A classifier.
+        dataset: Its rows of features.
+        adapter: Of the model.
+
+    Raises:
+        ValueError: The two predictions differ.
+    """
+    if not isinstance(adapter, TextAdapter) or adapter.tokenizer.padding_side != "left":
+        return
+    ((_, batch),) = load_batches(model, adapter, dataset, [[0]], None)
+    batch = {name: column for name, column in batch.items() if name != "labels"}
+    width = batch["input_ids"].shape[1] + _WIDER
+    limit = position_limit(model)
+    if "attention_mask" not in batch or (limit is not None and width > limit):
+        return
+    columns = {name: column for name, column in batch.items() if column.shape == batch["input_ids"].shape}
+    wide = batch | pad_to(columns, width, fills=adapter.fills, pad_left=True)
+    with measuring(model), torch.no_grad():
+        alone, padded = (logits_of(model(**adapter.model_inputs(one))) for one in (batch, wide))
+    half = alone.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled(alone.device.type)
+    tolerance = (_COARSE if half else _TOLERANCE) * max(1.0, float(alone.abs().max()))
+    if float((alone - padded).abs().max()) > tolerance:
+        raise ValueError(
+            f"{type(model).__name__} predicts something else for a text that is padded on the left, for its positions "
+            "count the padding: set tokenizer.padding_side = 'right' and encode again"
+        )

@@ -1,0 +1,33 @@
+"""A prediction that depends on how far its batch pads a text is refused, and no other."""
+
+import pytest
+import torch
+
+from sgt_hf import explain
+from sgt_hf.faithfulness import evaluate_faithfulness
+from tests.tiny import make_model, make_rows, make_tokenizer
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_positions_that_count_padding_on_the_left_are_refused(half):
+    tokenizer, model = make_tokenizer("gpt2", padding_side="left"), make_model("gpt2", spread=0.5)
+    rows = make_rows(tokenizer, 3)
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=half),
+        pytest.raises(ValueError, match=r"padded on the left, .*: set tokenizer.padding_side = 'right'"),
+    ):
+        evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], progress=False)
+    with pytest.raises(ValueError, match="padded on the left"):
+        explain(model, tokenizer, ["good film", "a very dull plot"])
+    assert explain(model, tokenizer, ["good film"])  # of one text nothing is padded
+
+
+@pytest.mark.parametrize(("family", "side"), [("gpt2", "right"), ("llama", "left")])
+@pytest.mark.parametrize("half", [False, True])
+def test_other_models_and_sides_are_measured(family, side, half):
+    tokenizer, model = make_tokenizer(family, padding_side=side), make_model(family, spread=0.5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        report = evaluate_faithfulness(
+            model, make_rows(tokenizer, 3), tokenizer, methods=["gradient"], random_draws=1, progress=False
+        )
+    assert len(report.full) == 3
