@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from sgt_hf.metrics.significance import (
 from sgt_hf.reporting.html import Table
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "eraser.json").read_text(encoding="utf-8"))
+TWICE, REPEATED = {"plain", "plain_equal_compute"}, ("gradient", "integrated_gradients")
 MAPS = {"auprc": "AUPRC", "token_f1": "token F1", "iou_f1": "IOU F1", "gini": "Gini", "hoyer": "Hoyer"}
 
 
@@ -71,6 +72,29 @@ def dataset_tables(arms: dict[str, Cells]) -> list[Table]:
     if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
     return tables
+
+
+def repeats(groups: Iterable[dict[str, Cells]]) -> str:
+    """Return how far one training repeats: plain, and plain for equal compute where it chose one of plain's epochs.
+
+    Up to there both are the same training, run apart.
+
+    Args:
+        groups: Arms, each its cells, of every data set and model.
+    """
+    header = ["data set", "seed", "epoch", "accuracy", *(f"{method}, comp" for method in REPEATED)]
+    rows = []
+    for arms in groups:
+        pairs = zip(*of_shared_seeds(arms, "plain", "plain_equal_compute"), strict=True) if set(arms) >= TWICE else ()
+        for pair in pairs:
+            if pair[1]["epoch"] > pair[0]["settings"]["epochs"]:
+                continue
+            summaries = [cell["summary"] for cell in pair]
+            told = [[f"{cell['epoch']}" for cell in pair], [f"{one['accuracy']:.3f}" for one in summaries]]
+            told += [[f"{one['methods'][name]['comprehensiveness']:.3f}" for one in summaries] for name in REPEATED]
+            settings = pair[0]["settings"]
+            rows.append([Path(settings["dataset"]).name, f"{settings['seed']}", *(" / ".join(each) for each in told)])
+    return markdown_table(header, rows)
 
 
 def focus_of(arms: dict[str, Cells]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import (
     cost,
+    eraser_chance,
     eraser_search,
     eraser_tables,
     images_tables,
@@ -77,12 +78,17 @@ def tables_of(folder: str) -> dict[str, str]:
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:
-    """Return the tables of each data set and model, and under `key/short` the main ones for the arms of a README."""
+    """Return the tables of each data set and model, and under `key/short` the main ones for the arms of a README.
+
+    Under `repeats/short` stands how far one training repeats.
+    """
     groups = grouped(cells)
     short = {key: {arm: arms[arm] for arm in SHORT_ARMS if arm in arms} for key, arms in groups.items()}
-    return {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()} | {
-        key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()
-    }
+    return (
+        {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
+        | {key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()}
+        | {"repeats" + SHORT: eraser_tables.repeats(groups.values())}
+    )
 
 
 def costs(cells: list[Cell]) -> dict[str, str]:
@@ -104,6 +110,7 @@ def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, A
 # folder of results → its cells to a table for each key; a folder not named holds cells of the ERASER benchmark
 MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "cost": costs,
+    "eraser_chance": eraser_chance.tables,
     "eraser_search": eraser_search.tables,
     "images": images_tables.tables,
     "images_search": images_tables.search_tables,

@@ -86,7 +86,7 @@ def student_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     if sample.ndim != 1 or len(sample) < 2 or not np.isfinite(sample).all():
         raise ValueError(f"expected (N ≥ 2,) finite values, got shape {sample.shape}")
     mean = float(sample.mean())
-    if np.ptp(sample) == 0:
+    if np.ptp(sample) <= 1e-12 * np.abs(sample).max():  # equal but for rounding, of which SciPy warns
         return Interval(mean, mean, mean)
     interval = stats.ttest_1samp(sample, 0.0).confidence_interval(confidence)
     return Interval(mean, float(interval.low), float(interval.high))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import DatasetDict
 
-from benchmarks import eraser
+from benchmarks import eraser, eraser_tables
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_cell import Cell
@@ -249,3 +249,16 @@ def test_the_other_real_sets(tmp_path, eraser_dir, name):
     result = run(tmp_path, "--dataset", name, "--data-dir", str(eraser_dir), "--max_length", "120")
     assert result.returncode == 0, result.stderr
     assert f"## {name}, bilstm: 24 test texts, 1 seeds" in result.stdout
+
+
+def test_a_training_that_was_run_twice_is_told_seed_by_seed():
+    def cell(arm, seed, epoch, accuracy):
+        methods = {name: {"comprehensiveness": accuracy / 2} for name in ("gradient", "integrated_gradients")}
+        settings = {"dataset": "x/toy", "arm": arm, "seed": seed, "epochs": 8 if arm == "plain" else 20}
+        return {"settings": settings, "epoch": epoch, "summary": {"accuracy": accuracy, "methods": methods}}
+
+    plain = [cell("plain", seed, 3, 0.8) for seed in (0, 1, 2)]
+    again = [cell("plain_equal_compute", 0, 4, 0.9), cell("plain_equal_compute", 1, 9, 0.9)]  # plain has no ninth
+    table = eraser_tables.repeats([{"plain": plain, "plain_equal_compute": again}, {"plain": plain}])
+    assert [line.split(" | ")[1:3] for line in table.splitlines()[2:]] == [["0   ", "3 / 4"]]
+    assert "| 0.800 / 0.900 | 0.400 / 0.450 " in table
