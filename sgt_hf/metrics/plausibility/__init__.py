@@ -26,7 +26,7 @@ Span = tuple[int, int]
 
 
 class Prf(NamedTuple):
-    """Precision, recall and F1, each in [0, 1]; 0 where the denominator is."""
+    """Precision, recall and F1, each in [0, 1], but of IOU: see `iou_agreement`; 0 where the denominator is."""
 
     precision: float
     recall: float
