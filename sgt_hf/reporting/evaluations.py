@@ -75,10 +75,9 @@ class Evaluation:
         Args:
             other: Another evaluation.
         """
-        if self.source is other.source:
-            return True
         one, two = (getattr(each.source, "_fingerprint", None) for each in (self, other))  # of `datasets.Dataset`
-        return self.dataset == other.dataset and one is not None and one == two
+        same_source = self.source is other.source or (one is not None and one == two)
+        return self.dataset == other.dataset and same_source
 
 
 def dataset_facts(dataset: Any) -> DatasetFacts:

@@ -288,6 +288,16 @@ def test_a_data_set_says_of_itself_what_it_knows():
     assert dataset_facts(iter([])) == DatasetFacts()
 
 
+def test_evaluations_are_of_the_same_data_by_facts_and_source():
+    first, second = make_rows(make_tokenizer(), seed=1), make_rows(make_tokenizer(), seed=2)
+    one = Evaluation(dataset_facts(first), source=first)
+    same = make_rows(make_tokenizer(), seed=1)  # the same rows in another object
+    assert one.same_data(Evaluation(dataset_facts(same), source=same))
+    assert one.same_data(Evaluation(dataset_facts(first), source=first))
+    assert not one.same_data(Evaluation(dataset_facts(second), source=second))
+    assert not Evaluation(DatasetFacts("a")).same_data(Evaluation(DatasetFacts("b")))  # of neither the source is known
+
+
 def test_the_fingerprint_is_of_the_weights():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
