@@ -97,6 +97,7 @@ class MnistCnnForImageClassification(_ImageClassifier):
     Every activation and pooling is a module of its own, which is what DeepLIFT can hook.
 
     Example:
+        >>> import torch
         >>> model = MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
         >>> model(torch.zeros(2, 1, 28, 28)).logits.shape
         torch.Size([2, 10])
@@ -166,6 +167,7 @@ class TorchvisionForImageClassification(_ImageClassifier):
         ValueError: torchvision has no such classifier, it returns several outputs, or a setting does not fit it.
 
     Example:
+        >>> import torch
         >>> config = TorchvisionConfig(architecture="resnet18", small_images=True, num_labels=10)
         >>> model = TorchvisionForImageClassification(config).eval()
         >>> model(torch.zeros(1, 3, 32, 32)).logits.shape
