@@ -37,6 +37,12 @@ class ChanceArguments(EraserArguments):
     draws: int = field(default=10, metadata={"help": "Random scores per text."})
     output_dir: str = field(default="runs/eraser_chance", metadata={"help": "Where the numbers go."})
 
+    def __post_init__(self) -> None:
+        """Refuse too few draws."""
+        super().__post_init__()
+        if self.draws < 1:
+            raise ValueError(f"draws must be ≥ 1, got {self.draws}")
+
 
 def main() -> None:
     """Measure every data set that is not finished, and print the table."""
@@ -79,7 +85,7 @@ def by_chance(cell: Cell, load: Callable[[], DatasetDict], args: ChanceArguments
         raise ValueError(f"{cell.dataset} holds no human rationale of words: there is nothing to agree with")
     rng = np.random.default_rng(0)
     found = [_agreement(identities, [rng.random(len(each)) for each in words]) for _ in range(args.draws)]
-    marks = [one.rationale if one.rationale is not None else np.zeros(0, bool) for one in identities]
+    marks = [one.rationale for one in identities]  # none is None, or the agreement would have been refused
     human = [mark[each].astype(float) for mark, each in zip(marks, words, strict=True)]
     parts = [part for one, mark in zip(identities, marks, strict=True) for _, part in one.split(mark)]
     return {

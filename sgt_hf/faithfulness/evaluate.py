@@ -101,7 +101,7 @@ def evaluate_faithfulness(
     job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
     _check(job, convention)
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
-    refuse_shifted_positions(model, dataset, explainer.adapter)
+    refuse_shifted_positions(model, dataset, explainer.adapter, collator)
     if trained_masking == operator:
         warnings.warn(
             f"words are removed as the model was trained to bear it ({operator}), which flatters sufficiency: evaluate "

@@ -17,7 +17,7 @@ _WIDER = 4  # columns of padding
 _TOLERANCE, _COARSE = 1e-3, 5e-2  # of the largest logit; in half precision
 
 
-def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter) -> None:
+def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter, collator: Any = None) -> None:
     """Raise where padding on the left moves a text's positions, and with them its prediction.
 
     Learned positions that count padding, as GPT-2's do, make every number depend on the texts that are beside a text.
@@ -27,13 +27,14 @@ def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter) -
         model: A classifier.
         dataset: Its rows of features.
         adapter: Of the model.
+        collator: See `load_batches`.
 
     Raises:
         ValueError: The two predictions differ.
     """
     if not isinstance(adapter, TextAdapter) or adapter.tokenizer.padding_side != "left":
         return
-    ((_, batch),) = load_batches(model, adapter, dataset, [[0]], None)
+    ((_, batch),) = load_batches(model, adapter, dataset, [[0]], collator)
     batch = {name: column for name, column in batch.items() if name != "labels"}
     width = batch["input_ids"].shape[1] + _WIDER
     limit = position_limit(model)

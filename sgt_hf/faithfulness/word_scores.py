@@ -170,7 +170,7 @@ def word_scores(
     )
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
     if len(dataset) > 1:
-        refuse_shifted_positions(model, dataset, explainer.adapter)
+        refuse_shifted_positions(model, dataset, explainer.adapter, collator)
     limit = explainer.settings.max_features
     batches = cut_batches(rows.order, rows.lengths, batch_size=batch_size, max_features=limit)
     scores: dict[int, NDArray[np.float32]] = {}

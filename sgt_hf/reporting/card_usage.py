@@ -18,18 +18,23 @@ def usage(facts: CardFacts) -> str:
         facts: Of the card.
     """
     name = facts.repo_id if is_repo_id(facts.repo_id) else "path/to/this/folder"
-    ours = (facts.module or "").partition(".")[0] == "sgt_hf"
     if facts.adapter_of is not None:
         return _usage_of_adapter(facts, name)
     if facts.plain_module:
         return _usage_of_plain_module(facts, name)
     if facts.task in PIPELINES:
         lines = ["from transformers import pipeline", "", f'classifier = pipeline("{facts.task}", model="{name}")']
-        return "\n".join([*(["import sgt_hf  # registers the architecture"] if ours else []), *lines])
+        return _registering(facts) + "\n".join(lines)
     if facts.module is None or facts.architecture is None:
         return f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{name}")'
     lines = [f"from {facts.module} import {facts.architecture}", ""]
     return "\n".join([*lines, f'model = {facts.architecture}.from_pretrained("{name}")'])
+
+
+def _registering(facts: CardFacts) -> str:
+    """The line without which transformers does not know an architecture of ours."""
+    ours = (facts.module or "").partition(".")[0] == "sgt_hf"
+    return "import sgt_hf  # registers the architecture\n" if ours else ""
 
 
 def _usage_of_adapter(facts: CardFacts, name: str) -> str:
@@ -40,7 +45,7 @@ def _usage_of_adapter(facts: CardFacts, name: str) -> str:
     base = facts.adapter_of if is_repo_id(facts.adapter_of) else "path/to/the/base/model"
     classes = "" if facts.num_labels is None else f", num_labels={facts.num_labels}"
     return (
-        f"from peft import PeftModel\nfrom {module} import {kind}\n\n"
+        f"{_registering(facts)}from peft import PeftModel\nfrom {module} import {kind}\n\n"
         f'base = {kind}.from_pretrained("{base}"{classes})\nmodel = PeftModel.from_pretrained(base, "{name}")'
     )
 

@@ -1,5 +1,6 @@
 """The lines of a card that load its model, run as they are."""
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -67,6 +68,17 @@ def test_a_plain_module_is_built_and_filled(tmp_path):
     lines = lines.replace("path/to/this/folder", str(tmp_path)).replace("(...)", "(fresh)")
     model = run(lines, fresh=make_model("bert", spread=0.5))
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("adapter_of", [None, "somebody/base"])
+def test_an_architecture_of_ours_is_registered_first(adapter_of):
+    facts = {
+        "architecture": "MnistCnnForImageClassification",
+        "module": "sgt_hf.models.vision",
+        "adapter_of": adapter_of,
+    }
+    lines = usage(CardFacts("x", task="image-classification", **facts))
+    assert lines.startswith("import sgt_hf  # registers the architecture\nfrom ")
 
 
 def test_a_class_of_the_script_is_not_imported_from_it():
