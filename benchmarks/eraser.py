@@ -84,7 +84,7 @@ class EraserArguments:
     learning_rate: float | None = field(default=None, metadata={"help": "By default per data set, or 5e-5."})
     hidden_size: int | None = field(default=None, metadata={"help": "Of the BiLSTM, a side; by default 64."})
     pooling: str | None = field(default=None, metadata={"help": "Of the BiLSTM: max, mean or last."})
-    dropout: float | None = field(default=None, metadata={"help": "Of the BiLSTM."})
+    dropout: float | None = field(default=None, metadata={"help": "Of the model, by default its own."})
     bf16: bool = field(default=False, metadata={"help": "Train and measure under bfloat16 autocast."})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "As in from_pretrained; eager can be the faster one in bfloat16 on a CPU."}
@@ -159,7 +159,7 @@ def cell_of(args: EraserArguments, knobs: SaliencyGuidedArguments, name: str, ar
         embeddings=args.embeddings if bilstm else None,
         hidden_size=(args.hidden_size or recipe.hidden_size) if bilstm else None,
         pooling=(args.pooling or recipe.pooling) if bilstm else None,
-        dropout=(recipe.dropout if args.dropout is None else args.dropout) if bilstm else None,
+        dropout=recipe.dropout if bilstm and args.dropout is None else args.dropout,
         epochs=epochs_of_arm(arm, args.epochs or (recipe.epochs if bilstm else FINE_TUNING_EPOCHS)),
         max_length=args.max_length or recipe.max_length,
         batch_size=args.batch_size or recipe.batch_size,

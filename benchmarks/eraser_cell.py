@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -202,13 +203,28 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[
     return report, found
 
 
+def dropouts_of(model: str, share: float) -> dict[str, float]:
+    """Return every dropout that a model's configuration names, set to one share.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    config = AutoConfig.from_pretrained(model)
+    names = [name for name, value in config.to_dict().items() if "drop" in name and type(value) in (float, int)]
+    if not names:
+        raise ValueError(f"The configuration of {model} names no dropout: leave --dropout out.")
+    return dict.fromkeys(names, share)
+
+
 def build(cell: Cell, data: DatasetDict) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]:
     """Return tokenizer and model with the seed's initial weights, and what is to be recorded of them."""
     labels = data["train"].features["label"].names
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     if cell.model != "bilstm":
         tokenizer = AutoTokenizer.from_pretrained(cell.model)
-        how = {"attn_implementation": cell.attn_implementation} if cell.attn_implementation else {}
+        how: dict[str, Any] = {"attn_implementation": cell.attn_implementation} if cell.attn_implementation else {}
+        if cell.dropout is not None:
+            how |= dropouts_of(cell.model, cell.dropout)
         return tokenizer, AutoModelForSequenceClassification.from_pretrained(cell.model, **how, **names), {}
     texts = data["train"]["document"][:] + data["train"]["query"][:]
     tokenizer = build_word_tokenizer(texts, model_max_length=cell.max_length)

@@ -137,7 +137,8 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
         labels: (B,) or (B, L) int64 class indices, −100 where there is none; (B, K) float 0/1 of a multi-label task;
             or None.
         target: `label` (the true class; the sum over the true labels) or `predicted` (the arg max; the sum over the
-            positive logits).
+            positive logits). A multi-label sample of no label, whose evidence is that every logit is low, gets minus
+            the sum of all.
 
     Returns:
         (B,) the chosen logits.
@@ -151,7 +152,7 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
         raise ValueError("target 'label' needs labels and the batch has none: pass labels or use target 'predicted'")
     if labels is not None and labels.is_floating_point():
         chosen = logits > 0 if target == "predicted" else labels > 0
-        return (logits * chosen).sum(-1)
+        return (logits * (chosen.float() - (~chosen.any(-1, keepdim=True)).float())).sum(-1)
     index = logits.argmax(-1) if target == "predicted" or labels is None else labels
     if labels is not None and labels.dim() == 2:
         index = index.masked_fill(labels < 0, -100)  # padding and special tokens of token classification

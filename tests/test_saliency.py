@@ -87,6 +87,9 @@ def test_targets():
     assert target_outputs(logits, None, "predicted").tolist() == [5.0, 4.0]
     positive = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     assert target_outputs(logits, positive).tolist() == [3.0, 0.0]
+    none = torch.zeros(2, 3)  # of no label: that every logit is low is what the prediction rests on
+    assert target_outputs(logits, none).tolist() == [-8.0, -3.0]
+    assert target_outputs(-logits.abs(), none, "predicted").tolist() == [8.0, 5.0]
     assert target_outputs(logits, positive, "predicted").tolist() == [8.0, 4.0]
     with pytest.raises(ValueError, match="target 'label' needs labels"):
         target_outputs(logits, None)

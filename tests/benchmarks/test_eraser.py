@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import DatasetDict
+from transformers import BertConfig, ResNetConfig
 
 from benchmarks import eraser, eraser_tables
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_cell import Cell
+from benchmarks.eraser_cell import Cell, dropouts_of
 from benchmarks.eraser_rows import paired
 from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
+from tests.tiny import make_model
 
 FAST = [
     *("--seeds", "0", "--epochs", "1", "--limit", "24", "--ig_steps", "2", "--smooth_grad_samples", "2"),
@@ -227,6 +229,16 @@ def test_real_movies_to_the_table(tmp_path, eraser_dir, shared_data):
     for cell in cells(tmp_path).values():
         assert 0.8 < cell["token_coverage"] < 0.95
         assert cell["truncated_words"]["test"] > 0
+
+
+def test_a_dropout_is_set_wherever_the_configuration_names_one(tmp_path):
+    make_model("bert").config.save_pretrained(tmp_path / "bert")
+    assert dropouts_of(str(tmp_path / "bert"), 0.0) == {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
+    BertConfig(hidden_dropout_prob=0, attention_probs_dropout_prob=0).save_pretrained(tmp_path / "whole")
+    assert len(dropouts_of(str(tmp_path / "whole"), 0.3)) == 2
+    ResNetConfig().save_pretrained(tmp_path / "none")
+    with pytest.raises(ValueError, match="names no dropout: leave --dropout out"):
+        dropouts_of(str(tmp_path / "none"), 0.0)
 
 
 @pytest.mark.slow
