@@ -47,23 +47,24 @@ def dataset_table(arms: dict[str, Cells], *, brief: bool = False) -> str:
     Returns:
         Markdown: heading, tables, and the lines that say how it was measured.
     """
-    first, *others = dataset_tables(without_variants(arms))[:2] if brief else dataset_tables(arms)
+    first, *others = dataset_tables(without_variants(arms), brief=True)[:2] if brief else dataset_tables(arms)
     parts = [f"## {first.title}", markdown_table(first.header, first.rows)]
     for table in others:
         parts += [f"{table.title}:", markdown_table(table.header, table.rows)]
     return "\n\n".join([*parts, "\n".join(first.notes)])
 
 
-def dataset_tables(arms: dict[str, Cells]) -> list[Table]:
+def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table]:
     """Return one data set's tables: values, differences, their statistics, maps; and the paper's, where it has any.
 
     Args:
         arms: See `dataset_table`.
+        brief: Whether the notes are of the first two alone.
     """
     first = next(iter(arms.values()))[0]
     settings, n, seeds = first["settings"], first["summary"]["n"], len(first_of(arms))
     title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} test texts, {seeds} seeds"
-    tables = [Table(title, *_values(arms), _notes(arms))]
+    tables = [Table(title, *_values(arms), _notes(arms, brief=brief))]
     if len(arms) > 1:
         tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
         tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus_of(arms)} against another arm", *_tests(arms)))
@@ -212,7 +213,7 @@ def _known(values: list[float | None]) -> float:
     return float(np.mean([value for value in values if value is not None]))
 
 
-def _notes(arms: dict[str, Cells]) -> list[str]:
+def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     cells = [cell for group in arms.values() for cell in group]
     provenance = cells[0]["summary"]["provenance"]
     bins = ", ".join(f"{100 * share:g}" for share in provenance["bins"])
@@ -220,17 +221,23 @@ def _notes(arms: dict[str, Cells]) -> list[str]:
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
-        "seeds; * where it excludes 0. abs suff is the mean of the texts' absolute sufficiency; random's is of the "
-        "mean over its draws, which cancel: compare that row between arms, not with the methods'. p and r are over "
-        "texts, seeds averaged: of another training they say nothing, the intervals over seeds do.",
+        "seeds; * where it excludes 0. Only the intervals over seeds say what another training would give. abs suff is "
+        "the mean of the texts' absolute sufficiency; random's first averages its draws, which cancel: compare it "
+        "across columns, not with other rows.",
     ]
+    if not brief:
+        lines.append("p and r are over texts, seeds averaged.")
     counts = {len(cell["normalized"]["random"]["comprehensiveness"]) for cell in cells if "normalized" in cell}
-    lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts)]
+    lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts) if not brief]
     lines += [_arm_note(arm, group) for arm, group in arms.items()]
-    if any(cell["summary"]["provenance"]["trained_masking"] == provenance["operator"] for cell in cells):
-        lines.append(
-            f"An arm was trained with the operator of the evaluation ({provenance['operator']}), which flatters it."
-        )
+    operator = provenance["operator"]
+    flattered = [
+        arm
+        for arm, group in arms.items()
+        if any(cell["summary"]["provenance"]["trained_masking"] == operator for cell in group)
+    ]
+    if flattered:
+        lines.append(f"Measured by {operator}, which {', '.join(flattered)} met in training: this favours them.")
     return lines
 
 

@@ -161,7 +161,7 @@ def _explanations(options: argparse.Namespace) -> list[Explanation]:
         tokenizer,
         texts,
         method=options.method,
-        target=int(options.target) if options.target.isdecimal() else options.target,
+        target=options.target,
         reduction=options.reduction,
         batch_size=options.batch_size,
     )

@@ -216,6 +216,8 @@ def _label_names(model: nn.Module) -> list[str]:
 def _class_of(target: str | int, names: list[str]) -> int:
     if isinstance(target, str) and target in names:
         return names.index(target)
+    if isinstance(target, str) and target.isdecimal():  # and no name
+        target = int(target)
     if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
         return target
     raise ValueError(f"unknown class {target!r}: use 'predicted', a number below {len(names)}, or one of {names}")

@@ -59,6 +59,7 @@ class Guidance:
         *,
         kl_weight: Any,
         task_loss: Tensor,
+        labels: Tensor | None,
         unlabelled: dict[str, Any],
         **ranking: Any,
     ) -> SaliencyGuidedLoss:
@@ -70,7 +71,8 @@ class Guidance:
             forward: From a masked batch to its logits.
             kl_weight: λ.
             task_loss: Scalar.
-            unlabelled: The batch without its labels, which is what is masked.
+            labels: Of the batch.
+            unlabelled: The batch that is masked, without the labels.
             **ranking: `scores` and `features`, see `saliency_guided_loss`.
         """
         knobs, adapter = self.knobs, self.adapter
@@ -82,7 +84,7 @@ class Guidance:
 
         return saliency_guided_loss(
             logits,
-            labels=inputs.get("labels"),
+            labels=labels,
             masked_forward=masked_forward,
             mask_fraction=self._fraction(logits),
             kl_weight=kl_weight,

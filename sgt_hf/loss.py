@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .ranking import select_lowest
-from .saliency import Reduction, gradient_scores
+from .saliency import Reduction, gradient_scores, one_per_prediction
 
 
 class SaliencyGuidedLoss(NamedTuple):
@@ -170,6 +170,7 @@ def saliency_guided_loss(
 
 def _compare(logits: Tensor, masked_logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """KL, and share of predictions that differ, both means over the batch's labelled predictions."""
+    labels = one_per_prediction(labels, logits)
     if labels is not None and labels.is_floating_point():
         divergence = bernoulli_kl_divergence(logits, masked_logits)
         flipped = ((logits > 0) != (masked_logits > 0)).any(-1)

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils.operations import ConvertOutputsToFp32
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 Reduction = Callable[[Tensor, Tensor, int | None], Tensor]
 
@@ -134,8 +135,8 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
 
     Args:
         logits: (B, K), or (B, L, K) of token classification, whose chosen logits are summed over the tokens.
-        labels: (B,) or (B, L) int64 class indices, −100 where there is none; (B, K) float 0/1 of a multi-label task;
-            or None.
+        labels: (B,), (B, 1) or (B, L) int64 class indices, −100 where there is none; (B, K) float 0/1 of a multi-label
+            task; or None.
         target: `label` (the true class; the sum over the true labels) or `predicted` (the arg max; the sum over the
             positive logits). A multi-label sample of no label, whose evidence is that every logit is low, gets minus
             the sum of all.
@@ -153,6 +154,7 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
     if labels is not None and labels.is_floating_point():
         chosen = logits > 0 if target == "predicted" else labels > 0
         return (logits * (chosen.float() - (~chosen.any(-1, keepdim=True)).float())).sum(-1)
+    labels = one_per_prediction(labels, logits)
     index = logits.argmax(-1) if target == "predicted" or labels is None else labels
     if labels is not None and labels.dim() == 2:
         index = index.masked_fill(labels < 0, -100)  # padding and special tokens of token classification
@@ -161,6 +163,17 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
 
 
 TARGETS = ("label", "predicted")
+
+
+def one_per_prediction(labels: Tensor | None, logits: Tensor) -> Tensor | None:
+    """Return class indices in the shape of the predictions: columns of one, (B, 1) beside logits (B, K), become (B,).
+
+    Args:
+        labels: Any, or None.
+        logits: (…, K).
+    """
+    is_column = labels is not None and labels.dim() == logits.dim() and labels.shape[-1] == 1
+    return labels.squeeze(-1) if labels is not None and is_column and not labels.is_floating_point() else labels
 
 
 def gradient_scores(
@@ -250,7 +263,9 @@ _CHECKPOINT = "_gradient_checkpointing_func"
 
 @contextmanager
 def keeping_statistics(model: nn.Module) -> Iterator[None]:
-    """Let forwards of a while use their own batch's statistics in BatchNorm and leave the running ones as they are.
+    """Let forwards of a while normalise by their own statistics and leave the running ones as they are.
+
+    Of BatchNorm, and of InstanceNorm where it keeps any.
 
     The clean forward alone is what inference will see; a masked one would blur its statistics. What gradient
     checkpointing of transformers runs again in the backward pass, when the while is over, leaves them alike.
@@ -277,15 +292,23 @@ def keeping_statistics(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _untracked(layers: list[_NormBase]) -> Iterator[None]:
-    """Let BatchNorms pass over their running statistics for a while; within another such while it changes nothing."""
-    tracked = [layer.track_running_stats for layer in layers]
+    """Let layers pass over their running statistics for a while; within another such while it changes nothing."""
+    before = [(layer, name, getattr(layer, name)) for layer in layers for name in _without_statistics(layer)]
     try:
         for layer in layers:
-            layer.track_running_stats = False
+            for name, value in _without_statistics(layer).items():
+                setattr(layer, name, value)
         yield
     finally:
-        for layer, before in zip(layers, tracked, strict=True):
-            layer.track_running_stats = before
+        for layer, name, value in before:
+            setattr(layer, name, value)
+
+
+def _without_statistics(layer: _NormBase) -> dict[str, Any]:
+    """InstanceNorm writes its statistics whatever it is told to track."""
+    if isinstance(layer, _InstanceNorm):
+        return {"running_mean": None, "running_var": None}
+    return {"track_running_stats": False}
 
 
 def _untracked_again(checkpoint: Callable[..., Any], layers: list[_NormBase]) -> Callable[..., Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import nullcontext
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -13,8 +15,8 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from .adapters import Adapter, adapter_for
-from .adapters.base import Masking, logits_of
-from .data.rationales import DataCollatorWithWordIds
+from .adapters.base import Masking, base_of, logits_of, takes_anything
+from .data.rationales import DataCollatorWithWordIds, with_word_ids
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
@@ -25,6 +27,7 @@ from .safeguards import (
     BadBatches,
     NamingCollator,
     last_complete_checkpoint,
+    refuse_lost_columns,
     refuse_unknown_input,
     refuse_unsupported,
 )
@@ -68,20 +71,21 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         super().__init__(model, args, data_collator, *positional, **kwargs)
         self.knobs = knobs_of(args)
         tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
-        if not self.label_names:  # the model's forward takes no labels, so Trainer would find no loss
+        if not self.label_names:
             self.label_names = ["labels"]
-            self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
+            if not takes_anything(self._bare()):  # and no labels, so Trainer would find no loss
+                self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
         if adapter is None:
             refuse_unknown_input(self._bare(), tokenizer)
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
-        if data_collator is None:
-            self.data_collator = self.adapter.collator()
+        self.data_collator = self.adapter.collator() if data_collator is None else with_word_ids(self.data_collator)
         self._check()
         # A loss function of the user's normalises over the accumulated batch itself. Otherwise Trainer is to count the
         # batch's items and not to divide, and `_share_of_step` weighs each micro-batch: Trainer's own way multiplies
         # a sequence classifier's loss by gradient_accumulation_steps (transformers issue 47688).
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
+        self._computed = False
         self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
 
     @property
@@ -97,6 +101,22 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Make a step as `Trainer` does.
+
+        Raises:
+            ValueError: The loss is a subclass's own, and not guided.
+        """
+        self._computed = False
+        loss = super().training_step(*args, **kwargs)
+        if not self._computed:
+            raise ValueError(
+                f"the compute_loss of this {type(self).__name__} does not call SaliencyGuidedTrainer's, so nothing is "
+                "guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or call "
+                "super().compute_loss(...) in it"
+            )
+        return loss
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -105,6 +125,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Compute the guided loss in training steps that are guided, and `Trainer`'s own loss otherwise."""
+        self._computed = True
         weight = self.knobs.kl_weight_at(self.state.global_step, self.state.max_steps) if model.training else 0.0
         self._bad_batches.refuse_shapes(inputs, self.train_dataset if model.training else None)
         if model.training:
@@ -192,7 +213,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         logits, scores = logits_of(outputs), ranking["scores"]
         if scores is None:
             features, dim = ranking["features"], self.adapter.feature_dim
-            scores = gradient_scores(logits, features, inputs.get("labels"), dim=dim, **self._guidance.ranked_by)
+            scores = gradient_scores(logits, features, self._labels(inputs), dim=dim, **self._guidance.ranked_by)
         return logits.detach().requires_grad_(), task_loss.detach(), scores
 
     def _clean(
@@ -206,7 +227,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         compiled = self.args.torch_compile or has_compiled_regions(model)  # also by `accelerate launch`
         if self.knobs.sgt_ranking == "separate" or compiled:  # a hook does not survive compilation
             ranked_by = self._guidance.ranked_by
-            scores = self.adapter.scores(bare, self._unlabelled(inputs), inputs.get("labels"), **ranked_by)
+            scores = self.adapter.scores(bare, self._unlabelled(inputs), self._labels(inputs), **ranked_by)
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
             return task_loss, outputs, {"scores": scores, "features": None}
         with self.adapter.capture(bare, inputs) as captured:
@@ -226,6 +247,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             forward,
             kl_weight=weight,
             task_loss=task_loss,
+            labels=self._labels(inputs),
             unlabelled=self._unlabelled(inputs),
             **ranking,
         )
@@ -236,8 +258,17 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         process = self.args.process_index if self.args.world_size > 1 else None
         return Guidance(self.adapter, self.knobs, self.masking, process)
 
+    def _labels(self, inputs: dict[str, Any]) -> Any:
+        """The batch's labels, under `labels` or the one name that `label_names` gives."""
+        return inputs.get("labels", inputs.get(self.label_names[0]) if len(self.label_names) == 1 else None)
+
     def _unlabelled(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in inputs.items() if name not in self.label_names}
+        """The batch without its labels, but for such as the forward cannot be called without."""
+        parameters = inspect.signature(base_of(self._bare()).forward).parameters
+        needed = {
+            name for name in self.label_names if name in parameters and parameters[name].default is Parameter.empty
+        }
+        return {name: value for name, value in inputs.items() if name not in self.label_names or name in needed}
 
     def _backward(self, loss: Tensor, items: Any) -> None:
         """Backpropagate a part of the loss as `Trainer.training_step` will the rest."""
@@ -249,6 +280,11 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _task_loss(self, model: nn.Module, inputs: dict[str, Any], share: Any, items: Any) -> tuple[Tensor, Any]:
         """`Trainer`'s loss and outputs, normalised over the whole accumulated batch."""
         if self.compute_loss_func is not None:
+            if self.compute_loss_func is _cross_entropy_of_outputs and "labels" not in inputs:
+                raise ValueError(
+                    f"the batch has no labels, only {sorted(inputs)}: call the column 'labels', or name the "
+                    "argument of the model's forward in TrainingArguments(label_names=[...])"
+                )
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
@@ -267,7 +303,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             return 1.0 if divided else 1 / getattr(self, "current_gradient_accumulation_steps", 1)
         replicas = self.accelerator.num_processes // self.get_tp_size()  # tensor-parallel ranks see the same batch
         processes = replicas if self.args.average_tokens_across_devices else 1
-        return inputs["labels"].ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
+        return self._labels(inputs).ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
 
     def _record(self, parts: SaliencyGuidedLoss, share: Tensor | float) -> None:
         """Add to the logging window on the device: sums over micro-batches, weighted by their share."""
@@ -282,9 +318,10 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
-        collator, model = self.data_collator, self._bare()
-        has_classes = self.compute_loss_func in (None, _cross_entropy_of_outputs)
-        self.data_collator = NamingCollator(collator, dataset, model if has_classes else None)
+        collator, own_loss = self.data_collator, self.compute_loss_func not in (None, _cross_entropy_of_outputs)
+        if self._drops_extra_columns:
+            refuse_lost_columns(dataset, collator, self.adapter)
+        self.data_collator = NamingCollator(collator, dataset, self._bare(), any_labels=own_loss)
         try:
             return super()._get_dataloader(dataset, *args, **kwargs)
         finally:
@@ -292,9 +329,15 @@ class SaliencyGuidedTrainer(PublishingTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if isinstance(self.data_collator, DataCollatorWithWordIds) or self.knobs.sgt_granularity == "word":
+        if not self._drops_extra_columns:
             columns: list[str] = self._signature_columns or []
             columns.extend(name for name in self.adapter.extra_columns if name not in columns)
+
+    @property
+    def _drops_extra_columns(self) -> bool:
+        """Whether a collator gets no columns but the model's own."""
+        reads_them = isinstance(self.data_collator, DataCollatorWithWordIds) or self.knobs.sgt_granularity == "word"
+        return self.args.remove_unused_columns and not reads_them
 
     def _check(self) -> None:
         refuse_unsupported(self, self.adapter, masking=self.masking, granularity=self.knobs.sgt_granularity)

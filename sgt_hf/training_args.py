@@ -55,7 +55,7 @@ class SaliencyGuidedArguments:
         default="shared",
         metadata={
             "help": "shared: rank on the clean forward's own graph; separate: an extra pass in eval mode, "
-            "as always of a compiled model."
+            "as always of a compiled model, in which gradient checkpointing saves nothing."
         },
     )
     sgt_vary_fraction: bool = field(
@@ -139,6 +139,13 @@ class SaliencyGuidedTrainingArguments(SaliencyGuidedArguments, TrainingArguments
         """Validate the knobs, then everything that `TrainingArguments` validates."""
         SaliencyGuidedArguments.__post_init__(self)
         TrainingArguments.__post_init__(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all arguments as `TrainingArguments` does, for JSON; a masking that is a function by its name."""
+        arguments = super().to_dict()
+        if callable(self.sgt_masking):
+            arguments["sgt_masking"] = getattr(self.sgt_masking, "__qualname__", repr(self.sgt_masking))
+        return arguments
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -135,6 +136,27 @@ class Adapter(ABC):
         return {name: value for name, value in batch.items() if name not in self.extra_columns}
 
 
+def base_of(model: Any) -> Any:
+    """Return the model inside a compiled or a PEFT one, whose forward names the arguments.
+
+    Args:
+        model: Any module, or None.
+    """
+    model = getattr(model, "_orig_mod", model)
+    get_base_model = getattr(model, "get_base_model", None)
+    return get_base_model() if callable(get_base_model) else model
+
+
+def takes_anything(model: nn.Module) -> bool:
+    """Return whether a forward takes arguments of any name, as `forward(**batch)` does.
+
+    Args:
+        model: Any module.
+    """
+    parameters = inspect.signature(base_of(model).forward).parameters
+    return any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
 def logits_of(outputs: Any) -> Tensor:
     """Find the logits in what a model returned: a mapping's `logits`, a tuple's first non-scalar, or the tensor.
 
@@ -157,29 +179,3 @@ def logits_of(outputs: Any) -> Tensor:
     if not found:
         raise ValueError(f"the model returned a {type(outputs).__name__} without a tensor of two or more axes")
     return found[0]
-
-
-@contextmanager
-def first_output_hook(module: nn.Module, use: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Pass the output of the module's first call through `use`, and leave later calls and the module as they are.
-
-    Encoder-decoder models share one embedding; its first call is the encoder's.
-
-    Args:
-        module: The hooked module.
-        use: Its output → what is handed on.
-    """
-    seen = False
-
-    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
-        nonlocal seen
-        if seen:
-            return output
-        seen = True
-        return use(output)
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..data.other_columns import stack_others
 from .base import Batch, Collator
 from .dense import DenseAdapter
 
@@ -93,14 +94,17 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
 
     Args:
         rows: Each with a series (T, C) under `main_input` (array, tensor or nested list), and perhaps `labels` (or
-            `label`); other columns are left out.
+            `label`), and an `attention_mask` (T,) of its own, 0 at steps that are padding already. Other columns are
+            stacked, see `stack_others`.
         main_input: Name of the series.
 
     Returns:
-        The series (B, T, C) float32; an `attention_mask` (B, T) int64 where lengths differ; `labels` where there are.
+        The series (B, T, C) float32; an `attention_mask` (B, T) int64 where lengths differ or rows have one; `labels`
+        where there are; and the other columns.
 
     Raises:
-        ValueError: A series is not (T, C) with the channels of the others, is empty, or holds NaN or infinity.
+        ValueError: A series is not (T, C) with the channels of the others, is empty, or holds NaN or infinity; or a
+            mask is not of its length.
     """
     series = [_as_series(row[main_input], index, main_input) for index, row in enumerate(rows)]
     channels = {values.shape[1] for values in series}
@@ -119,12 +123,28 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
             f"{main_input!r} of row {bad} of the batch is {series[bad][step, channel].item()} at step {step}, channel "
             f"{channel}: fill or leave out such cells; sgt_hf.data.series_rows.check_series finds it in the data"
         )
-    if lengths.min() < lengths.max():
-        batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    own_masks = "attention_mask" in rows[0]
+    if own_masks or lengths.min() < lengths.max():
+        masks = [
+            _mask_of(row, values, index) if own_masks else torch.ones(len(values))
+            for index, (row, values) in enumerate(zip(rows, series, strict=True))
+        ]
+        batch["attention_mask"] = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).long()
     name = "labels" if "labels" in rows[0] else "label"
     if name in rows[0]:
         batch["labels"] = torch.as_tensor(np.asarray([row[name] for row in rows]))
-    return batch
+    return stack_others(rows, {main_input, "attention_mask", "labels", "label"}) | batch
+
+
+def _mask_of(row: Mapping[str, Any], series: Tensor, index: int) -> Tensor:
+    """Return (T,) of a row's own mask, or say that it is of another length."""
+    mask = torch.as_tensor(np.asarray(row["attention_mask"]))
+    if mask.shape != series.shape[:1]:
+        raise ValueError(
+            f"attention_mask of row {index} of the batch has shape {tuple(mask.shape)} and its series {len(series)} "
+            "steps: a mask is (steps,), 1 at each step that is real"
+        )
+    return mask
 
 
 def _as_series(values: Any, index: int, main_input: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.rationales import DataCollatorWithWordIds
 from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
-from .base import Adapter, Batch, Captured, Masking, first_output_hook
+from .base import Adapter, Batch, Captured, Masking
+from .embedding import TokenOrder, find_embedding, first_call_hook
 
 GRANULARITIES = ("token", "word")
 _SPECIAL_ROLES = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -47,46 +48,37 @@ class TextAdapter(Adapter):
         self.special_ids = _special_ids(tokenizer)
         vocabulary = torch.arange(len(tokenizer))
         self._ordinary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(self.special_ids)))]
+        self._order = TokenOrder()
         self._device_copies: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @contextmanager
     def capture(self, model: nn.Module, batch: Batch) -> Iterator[Captured]:
         """See `Adapter.capture`; frozen embeddings are made to require grad on the way out."""
         captured = Captured(self.model_inputs(batch))
+        module, ids = self.embedding_module(model), batch["input_ids"]
 
-        def keep(output: Tensor) -> Tensor:
-            captured.features = output if output.requires_grad else output.detach().requires_grad_()
-            return captured.features
+        def keep(seen: Any, output: Tensor) -> Tensor:
+            self._order.look(module, seen, ids)
+            features = self._order.features(module, output, ids.shape[1])
+            captured.features = features if features.requires_grad else features.detach().requires_grad_()
+            # The model may change what it is handed in place, which a leaf forbids.
+            handed = captured.features.clone() if captured.features.is_leaf else captured.features
+            return self._order.output(module, handed, output)
 
-        with first_output_hook(self.embedding_module(model), keep):
+        with first_call_hook(module, keep):
             yield captured
 
     @contextmanager
     def replace(self, model: nn.Module, features: Tensor) -> Iterator[None]:
         """See `Adapter.replace`; position and token type embeddings are added as always."""
-        with first_output_hook(self.embedding_module(model), lambda output: features.to(output.dtype)):
+        module = self.embedding_module(model)
+        use = lambda _, output: self._order.output(module, features.to(output.dtype), output)  # noqa: E731
+        with first_call_hook(module, use):
             yield
 
     def embedding_module(self, model: nn.Module) -> nn.Module:
-        """Return the module whose output is ranked.
-
-        Raises:
-            ValueError: The model has no `get_input_embeddings` and not exactly one `nn.Embedding`.
-        """
-        if self.embedding is not None:
-            return model.get_submodule(self.embedding)
-        if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-            model = cast(Any, model).get_encoder()  # the table that the whole model names is never called itself
-        getter = getattr(model, "get_input_embeddings", None)  # PreTrainedModel and PeftModel share no class
-        if callable(getter):
-            return cast(nn.Module, getter())
-        found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
-        if len(found) != 1:
-            raise ValueError(
-                f"{type(model).__name__} has no get_input_embeddings() and {len(found)} embedding modules "
-                f"{sorted(found)}: name the one to rank, TextAdapter(tokenizer, embedding=...)"
-            )
-        return next(iter(found.values()))
+        """Return the module whose output is ranked, see `find_embedding`."""
+        return find_embedding(model, self.embedding)
 
     def eligible(self, batch: Batch) -> Tensor:
         """Return (B, L) bool: real tokens that are neither special, nor of the query, nor protected."""
@@ -198,7 +190,8 @@ class TextAdapter(Adapter):
     def _special(self, batch: Batch) -> Tensor:
         if "special_tokens_mask" in batch:
             return batch["special_tokens_mask"].bool()
-        return torch.isin(batch["input_ids"], self._on(batch["input_ids"].device)[0])
+        is_special = self._on(batch["input_ids"].device)[0]
+        return is_special[batch["input_ids"].clamp(max=len(is_special) - 1)]
 
     @staticmethod
     def _segments(batch: Batch, special: Tensor) -> Tensor:
@@ -222,7 +215,11 @@ class TextAdapter(Adapter):
     def _columns(batch: Batch) -> Batch:
         """The batch's token columns, (B, L) each."""
         shape = batch["input_ids"].shape
-        return {name: column for name, column in batch.items() if column.shape == shape and name != "labels"}
+        return {
+            name: column
+            for name, column in batch.items()
+            if getattr(column, "shape", None) == shape and name != "labels"
+        }
 
     def _facts(self, batch: Batch, granularity: str) -> TokenFacts:
         ids, real, groups = batch["input_ids"], self._real(batch), self.groups(batch, granularity)
@@ -242,16 +239,19 @@ class TextAdapter(Adapter):
         )
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The special ids and the ordinary ones, copied to a device once."""
+        """Which ids are special, by id with a False after the last, and the ordinary ids; copied to a device once."""
         if device not in self._device_copies:
-            special = torch.tensor(sorted(self.special_ids), device=device)
-            self._device_copies[device] = (special, self._ordinary.to(device))
+            # A table and not `isin`, which for many ids sorts, and then waits for the device.
+            is_special = torch.zeros(max({len(self.tokenizer), *self.special_ids}) + 2, dtype=torch.bool)
+            is_special[sorted(self.special_ids)] = True
+            self._device_copies[device] = (is_special.to(device), self._ordinary.to(device))
         return self._device_copies[device]
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids that carry structure. [UNK] stands for a word of the text, unless the same id has another role."""
-    ids = set(tokenizer.all_special_ids)
+    marked = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids = set(tokenizer.all_special_ids) | marked  # chat templates' tokens have no role, only the mark
     structural = {tokenizer.convert_tokens_to_ids(token) for token in _structural_tokens(tokenizer)}
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in structural:
         ids.discard(tokenizer.unk_token_id)

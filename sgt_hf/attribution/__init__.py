@@ -19,9 +19,12 @@ ATTRIBUTIONS: dict[str, Method] = {
     "deep_shap": deep_shap,
     "random": random,
 }
+# Their values are contributions, multiplied by the input or by its distance to a baseline already.
+CONTRIBUTIONS = frozenset({"input_x_gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap"})
 
 __all__ = [
     "ATTRIBUTIONS",
+    "CONTRIBUTIONS",
     "Attribution",
     "AttributionSettings",
     "Draws",

@@ -10,7 +10,9 @@ from .binding import AttributionSettings, Point
 from .draws import Draws, as_rows, from_rows
 
 
-def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str, *, seed: int = 0) -> Tensor:
+def baseline(
+    model: nn.Module, adapter: Adapter, point: Point, name: str, *, seed: int = 0, draws: Draws | None = None
+) -> Tensor:
     """Return the features of an empty input; features that are not eligible keep their own value.
 
     Args:
@@ -20,6 +22,7 @@ def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str, *, see
         name: `zero`; `uniform` for noise in the range of the sample's own values; or a name that
             `Adapter.baseline_features` knows.
         seed: Of the noise; every sample has a generator of its own.
+        draws: Generators to go on drawing from, instead of new ones of `seed`.
 
     Returns:
         The shape of the features, detached.
@@ -28,7 +31,8 @@ def baseline(model: nn.Module, adapter: Adapter, point: Point, name: str, *, see
         ValueError: The adapter knows no such baseline.
     """
     if name == "uniform":
-        start = Draws(point, adapter.feature_dim, seed=seed).within_range().to(point.features.dtype)
+        draws = draws or Draws(point, adapter.feature_dim, seed=seed)
+        start = draws.within_range().to(point.features.dtype)
     elif name == "zero":
         start = torch.zeros_like(point.features)
     else:
@@ -43,6 +47,8 @@ def baseline_distribution(
 ) -> Tensor:
     """Draw the SHAPs' baselines: `settings.baseline`, with Gaussian noise of `settings.shap_noise` around it.
 
+    A baseline that is itself drawn, `uniform`, is drawn anew for each.
+
     Args:
         model: The model.
         adapter: Its adapter.
@@ -53,5 +59,6 @@ def baseline_distribution(
     Returns:
         (shap_baselines, B, …), every sample its own.
     """
-    centre = baseline(model, adapter, point, settings.baseline, seed=settings.seed)
-    return (centre + draws.normal(settings.shap_baselines, settings.shap_noise)).to(centre.dtype)
+    count = settings.shap_baselines if settings.baseline == "uniform" else 1
+    centres = torch.stack([baseline(model, adapter, point, settings.baseline, draws=draws) for _ in range(count)])
+    return (centres + draws.normal(settings.shap_baselines, settings.shap_noise)).to(centres.dtype)

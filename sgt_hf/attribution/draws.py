@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import torch
@@ -23,7 +24,7 @@ def random_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) 
         (draws, B, F) in [0, 1), 0 where not eligible.
     """
     scores = torch.zeros(draws, *eligible.shape)
-    for row, generator in enumerate(_generators(index, seed)):
+    for row, generator in enumerate(_generators(index, seed, "random")):
         free = eligible[row].cpu()
         scores[:, row, free] = torch.rand(draws, int(free.sum()), generator=generator)
     return scores.to(eligible.device)
@@ -31,6 +32,9 @@ def random_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) 
 
 class Draws:
     """A batch's random numbers. How many are taken at a time does not change which they are.
+
+    Noise, baselines and points between them are drawn each from a stream of its own, none of them that of
+    `random_scores`: a control must share nothing with what it is a control of.
 
     Args:
         point: The batch.
@@ -41,20 +45,20 @@ class Draws:
     def __init__(self, point: Point, dim: int | None, *, seed: int) -> None:
         self.point = point
         self.dim = dim
-        self.generators = _generators(point.index, seed)
+        self._streams = {name: _generators(point.index, seed, name) for name in ("noise", "baseline", "between")}
         self.spread = _range(as_rows(point.features.float(), dim), point.eligible)
 
     def uniform(self, count: int) -> Tensor:
         """Return (count, B, 1, …) in [0, 1), broadcast over a sample's features."""
-        drawn = torch.stack([torch.rand(count, generator=generator) for generator in self.generators], dim=1)
+        drawn = torch.stack([torch.rand(count, generator=generator) for generator in self._streams["between"]], dim=1)
         return drawn.view(count, -1, *[1] * (self.point.features.dim() - 1)).to(self.point.features.device)
 
     def within_range(self) -> Tensor:
-        """Return (B, …) uniform noise in each sample's own range of eligible values, 0 where not eligible."""
+        """Return (B, …) uniform noise in a sample's own range of eligible values, anew a call; 0 where not eligible."""
         rows = as_rows(self.point.features.float(), self.dim)
         low = rows.masked_fill(~self.point.eligible[..., None], torch.inf).amin((1, 2), keepdim=True)
         noise = torch.zeros(rows.shape)
-        for row, generator in enumerate(self.generators):
+        for row, generator in enumerate(self._streams["baseline"]):
             free = self.point.eligible[row].cpu()
             noise[row, free] = torch.rand(int(free.sum()), rows.shape[-1], generator=generator)
         placed = torch.where(self.point.eligible[..., None], low + noise.to(rows.device) * self.spread, 0.0)
@@ -72,7 +76,7 @@ class Draws:
     def _normal(self) -> Tensor:
         rows = as_rows(self.point.features, self.dim)
         noise = torch.zeros(rows.shape)
-        for row, generator in enumerate(self.generators):
+        for row, generator in enumerate(self._streams["noise"]):
             free = self.point.eligible[row].cpu()
             noise[row, free] = torch.randn(int(free.sum()), rows.shape[-1], generator=generator)
         return from_rows(noise.to(rows.device) * self.spread, self.point.features, self.dim)
@@ -97,8 +101,10 @@ def from_rows(rows: Tensor, like: Tensor, dim: int | None) -> Tensor:
     return rows.reshape(like.movedim(dim, -1).shape).movedim(-1, dim)
 
 
-def _generators(index: list[int], seed: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed((seed + 1) * 1_000_003 + position) for position in index]
+def _generators(index: list[int], seed: int, stream: str) -> list[torch.Generator]:
+    """A generator for each sample; those of another stream draw other numbers."""
+    start = (seed + 1) * 1_000_003 + (0 if stream == "random" else zlib.crc32(stream.encode()) << 30)
+    return [torch.Generator().manual_seed(start + position) for position in index]
 
 
 def _range(rows: Tensor, eligible: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import default_data_collator
+
+from .other_columns import stack_others
 
 _LABELS = ("labels", "label", "label_ids")
 
@@ -82,9 +82,7 @@ class PixelCollator:
         name = next((name for name in _LABELS if name in rows[0]), None)
         if name is not None:
             batch["labels"] = stack_labels([row[name] for row in rows])
-        own = {"pixel_values", *_LABELS}
-        others = [name for name, value in rows[0].items() if name not in own and _is_numeric(value)]
-        return batch | default_data_collator([{name: row[name] for name in others} for row in rows])
+        return batch | stack_others(rows, {"pixel_values", *_LABELS})
 
 
 def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels: int | None = None) -> Tensor:
@@ -150,12 +148,3 @@ def stack_labels(labels: Sequence[Any]) -> Tensor:
 def _most_common(values: Sequence[Any]) -> Any:
     """The first of them where several are as common."""
     return Counter(values).most_common(1)[0][0]
-
-
-def _is_numeric(value: Any) -> bool:
-    """Whether it can be stacked: no text, picture or record, nor a list of such."""
-    if isinstance(value, list | tuple):
-        return all(_is_numeric(item) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biuf"
-    return isinstance(value, Tensor | int | float | np.number | np.bool_)

@@ -87,7 +87,8 @@ class DataCollatorWithWordIds(DataCollatorWithPadding):
     """Pad a batch as `transformers.DataCollatorWithPadding` does, and the per-token columns it cannot pad as well.
 
     Those are `word_ids`, `segment_ids` and `protected` (1 for tokens that masking must spare), wherever features have
-    them, padded on the tokenizer's side with the values in `sgt_hf.masking.text.FILLS`.
+    them, padded on the tokenizer's side with the values in `sgt_hf.masking.text.FILLS`. So is None, which a fast
+    tokenizer's own `word_ids()` has for special tokens.
     """
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,9 +105,18 @@ class DataCollatorWithWordIds(DataCollatorWithPadding):
         on_left = self.tokenizer.padding_side == "left"
         for name, fill in FILLS.items():
             if name in features[0]:
-                rows = [row[name] for row in features]
+                rows = [[fill if value is None else value for value in row[name]] for row in features]
                 batch[name] = _pad_rows(rows, fill=fill, width=batch["input_ids"].shape[1], on_left=on_left)
         return batch
+
+
+def with_word_ids(collator: Any) -> Any:
+    """Return transformers' `DataCollatorWithPadding` as one that pads the per-token columns too; others as they are.
+
+    Args:
+        collator: Any collator.
+    """
+    return DataCollatorWithWordIds(**vars(collator)) if type(collator) is DataCollatorWithPadding else collator
 
 
 class _Row(NamedTuple):

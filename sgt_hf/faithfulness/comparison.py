@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,10 @@ def compare(
             stacklevel=2,
         )
     differences = {}
-    for method in (name for name in first.methods if name in second.methods):
+    shared = [name for name in first.methods if name in second.methods]
+    # A measured ranking may lie beyond the limits that a search found, and both are to have the same chance of it.
+    first, second = (replace(each, curves={name: each.curves[name] for name in shared}) for each in (first, second))
+    for method in shared:
         one, other = _values(first, method), _values(second, method)
         for metric in (name for name in one if name in other):
             paired = one[metric] - other[metric]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
-from ..adapters.base import Batch
+from ..adapters.base import Batch, base_of, takes_anything
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def load_batches(
     """Yield positions and collated batch, on the model's device, labels included where there are any.
 
     Args:
-        model: Whose forward's arguments are the columns that are kept.
+        model: Whose forward's arguments are the columns that are kept, all where it takes any (`forward(**batch)`).
         adapter: Whose extra columns are kept too.
         dataset: Rows of features.
         batches: Positions of each batch.
@@ -116,12 +116,13 @@ def load_batches(
     """
     if collator is None:
         collator = adapter.collator()
-    wanted = set(inspect.signature(model.forward).parameters) | set(adapter.extra_columns)
-    wanted |= {"label", "label_ids", "labels"}
+    arguments = set(inspect.signature(base_of(model).forward).parameters)
+    wanted = arguments | {*adapter.extra_columns, "label", "label_ids", "labels"}
+    takes_all = adapter.main_input not in arguments and takes_anything(model)
     device = next(model.parameters()).device
 
     def collate(rows: list[dict[str, Any]]) -> Batch:
-        batch = collator([{name: value for name, value in row.items() if name in wanted} for row in rows])
+        batch = collator([{name: value for name, value in row.items() if takes_all or name in wanted} for row in rows])
         return {name: column.to(device) for name, column in batch.items()}
 
     # A generator of its own, because a loader draws a seed when it starts: the global one stays as it was.

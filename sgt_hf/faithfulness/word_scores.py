@@ -17,6 +17,7 @@ from ..adapters.base import Batch, logits_of
 from ..adapters.dense import DenseAdapter
 from ..attribution import (
     ATTRIBUTIONS,
+    CONTRIBUTIONS,
     AttributionSettings,
     Point,
     method_names,
@@ -91,7 +92,8 @@ def make_explainer(
 
     Raises:
         ValueError: The model reads series or images or is multi-label, the methods are a string, one of them or the
-            granularity is unknown, or the data set is empty, a stream or not encoded.
+            granularity is unknown, the reduction multiplies what is multiplied, or the data set is empty, a stream or
+            not encoded.
     """
     adapter = adapter if isinstance(adapter, Adapter) else adapter_for(model, adapter)
     if isinstance(adapter, DenseAdapter):
@@ -101,6 +103,11 @@ def make_explainer(
             "predictions_under_removal(model, dataset, adapter, scores['gradient']), of sgt_hf.faithfulness.pixels"
         )
     names = method_names(methods)
+    twice = sorted(CONTRIBUTIONS.intersection(names)) if reduction in ("grad_x_input", "abs_grad_x_input") else []
+    if twice:
+        raise ValueError(
+            f"reduction {reduction!r} multiplies by the input, and so do {twice}: use 'signed_sum' for them"
+        )
     _check_rows(dataset, adapter.main_input)
     if getattr(getattr(model, "config", None), "problem_type", None) == "multi_label_classification":
         raise ValueError("comprehensiveness is defined by one predicted class, and this model is multi-label")

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..adapters import Adapter
+from ..adapters.base import base_of, takes_anything
 from ..faithfulness.rows import position_limit
 from .samples import sample_name
 
@@ -128,8 +129,7 @@ def _learned_positions(model: nn.Module) -> int | None:
 
 
 def _takes(model: nn.Module, argument: str) -> bool:
-    parameters = inspect.signature(model.forward).parameters
-    return argument in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return argument in inspect.signature(base_of(model).forward).parameters or takes_anything(model)
 
 
 def _name(batch: Batch, index: int, adapter: Adapter, rows: Any) -> str:

@@ -26,16 +26,17 @@ class NamingCollator:
     Args:
         collator: Makes the batches.
         dataset: What the rows are from.
-        model: Whose labels are class indices, below its `num_labels` if it has that, or K floats if it is multi-label;
-            None where a loss of the user's may take any.
+        model: Whose labels are class indices, below its `num_labels` if it has that, or K floats if it is multi-label.
+        any_labels: Whether a loss of the user's reads them; only soft ones are refused then.
     """
 
-    def __init__(self, collator: Collator, dataset: Any, model: nn.Module | None) -> None:
+    def __init__(self, collator: Collator, dataset: Any, model: nn.Module, *, any_labels: bool = False) -> None:
         self._collator = collator
         self._dataset = dataset
         problem = getattr(getattr(model, "config", None), "problem_type", None)
-        self._has_classes = model is not None and problem in (None, "single_label_classification")
-        self._has_several = model is not None and problem == "multi_label_classification"
+        self._has_one = problem == "single_label_classification"
+        self._has_classes = not any_labels and (problem is None or self._has_one)
+        self._has_several = not any_labels and problem == "multi_label_classification"
         self._num_labels: float = getattr(model, "num_labels", math.inf)
 
     def __call__(self, rows: list[Any]) -> Any:
@@ -45,7 +46,7 @@ class NamingCollator:
             rows: Of the data set.
 
         Raises:
-            ValueError: A label is missing, is no class, or is not the K floats of a multi-label model.
+            ValueError: A label is missing, is no class, is soft, or is not the K floats of a multi-label model.
             Exception: What the collator raises, its message with the row's number where one row alone is at fault.
         """
         try:
@@ -56,6 +57,7 @@ class NamingCollator:
                 self._name_culprit(rows, error)
             raise
         labels = batch.get("labels") if isinstance(batch, Mapping) else None
+        self._refuse_soft(labels, rows)
         if self._are_strange(labels):
             self._refuse_labels(rows)
         return batch
@@ -68,6 +70,22 @@ class NamingCollator:
             return False
         outside = (labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)
         return labels.is_floating_point() or bool(outside.any())
+
+    def _refuse_soft(self, labels: Any, rows: Sequence[Any]) -> None:
+        """Raise where floats are not 0 and 1 of several classes, for which the loss would take them."""
+        if self._has_several or not isinstance(labels, Tensor) or labels.dim() < 2 or labels.device.type != "cpu":
+            return
+        if not labels.is_floating_point():
+            return
+        soft = ((labels != 0) & (labels != 1)).flatten(1).any(1) | self._has_one
+        if soft.any():
+            first = int(soft.nonzero()[0])
+            sample = rows[first] if isinstance(rows[first], Mapping) else {}
+            raise ValueError(
+                f"{sample_name(first, sample, self._dataset)} has the label {labels[first].tolist()}; floats must be "
+                "0.0 or 1.0 for each class of a multi-label task. Of probabilities, as mixup makes, and of regression "
+                "the loss is not defined here: give class indices, or use transformers.Trainer"
+            )
 
     def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ..adapters import Adapter, TextAdapter
-from ..adapters.base import Masking
+from ..adapters.base import Masking, base_of
 
 
 def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, granularity: str) -> None:
@@ -33,7 +33,7 @@ def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, 
     """
     _refuse_regression(getattr(trainer.model, "config", None))
     adapter.check(masking=masking, granularity=granularity)
-    for seen, way_out in (*_heads(_base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
+    for seen, way_out in (*_heads(base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
 
 
@@ -56,6 +56,27 @@ def refuse_unknown_input(model: Any, processing_class: Any) -> None:
         )
 
 
+def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
+    """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
+
+    Args:
+        dataset: With `column_names`, if it has any.
+        collator: A collator of the user's.
+        adapter: Of the model's inputs.
+
+    Raises:
+        ValueError: The data set has such columns.
+    """
+    told = {"special_tokens_mask"}  # the tokenizer knows as much
+    lost = sorted((set(adapter.extra_columns) - told) & set(getattr(dataset, "column_names", None) or ()))
+    if lost:
+        raise ValueError(
+            f"the data set's columns {lost} would not reach {type(collator).__name__}, and tokens that they spare "
+            "would be masked: leave data_collator out, so that they are padded; or set remove_unused_columns=False if "
+            f"yours pads them; or drop them, remove_columns({lost})"
+        )
+
+
 def _refuse_regression(config: Any) -> None:
     problem, labels = getattr(config, "problem_type", None), getattr(config, "num_labels", None)
     if problem == "regression" or (problem is None and labels == 1):
@@ -68,12 +89,6 @@ def _refuse_regression(config: Any) -> None:
 def _modules(model: Any) -> Iterator[Any]:
     """All modules of a model, none of None, as `model_init` leaves it at first; a compiled model has no truth value."""
     yield from () if model is None else model.modules()
-
-
-def _base_of(model: Any) -> Any:
-    """The Hugging Face model inside a PEFT one."""
-    get_base_model = getattr(model, "get_base_model", None)
-    return get_base_model() if callable(get_base_model) else model
 
 
 def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str, str]]:

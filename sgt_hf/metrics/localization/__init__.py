@@ -96,7 +96,8 @@ def weighted_aup_aur(
 def column_permutation(saliency: ArrayLike, *, generator: torch.Generator | None = None) -> NDArray[np.generic]:
     """The released scripts' random map: another map whose feature columns are permuted, alike for all samples.
 
-    It keeps that map's values and its profile over time, so it is not blind; Tables 2 and 8-11 are differences to it.
+    It keeps that map's values and its profile over time, so it is not blind. Some differences in Table 8 are larger
+    than it allows.
 
     Args:
         saliency: (N, T, C), the map of any method.
