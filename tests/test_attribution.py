@@ -7,12 +7,14 @@ from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import nn
 
 from sgt_hf import TextAdapter, evaluate_faithfulness
+from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.attribution import (
     ATTRIBUTIONS,
     Attribution,
     AttributionSettings,
     Draws,
     Point,
+    baseline,
     baseline_distribution,
     forward_from_features,
     random_scores,
@@ -57,14 +59,14 @@ class FeedForward(nn.Module):
         return {"logits": self.head(self.activate(hidden))}
 
 
-def setting(model, *texts, index=None, padding="longest"):
-    """Adapter, batch and point of the texts, explaining class 1."""
+def setting(model, *texts, index=None, padding="longest", targets=None):
+    """Adapter, batch and point of the texts, explaining class 1 where nothing else is said."""
     tokenizer = make_tokenizer("roberta")
     adapter = TextAdapter(tokenizer)
     batch = dict(tokenizer(list(texts), padding=padding, max_length=12, return_tensors="pt"))
     with torch.no_grad(), adapter.capture(model, batch) as captured:
         model(**captured.batch)
-    targets = torch.ones(len(texts), dtype=torch.long)
+    targets = torch.ones(len(texts), dtype=torch.long) if targets is None else torch.tensor(targets)
     features = captured.require(adapter).detach()
     return adapter, batch, Point(features, adapter.eligible(batch), targets, index or list(range(len(texts))))
 
@@ -98,6 +100,62 @@ def test_on_a_linear_model_every_method_is_known():
         result, point = attribute(name, model, "good film", settings=quiet)
         expected = point.features * weight * point.eligible[..., None]  # special tokens are kept in the baseline
         assert torch.allclose(result, expected, atol=1e-5), name
+
+
+@pytest.mark.parametrize("name", sorted(set(ATTRIBUTIONS) - {"random"}))
+def test_each_text_is_explained_for_its_own_class(name):
+    texts, model = ("good film not dull", "bad plot", "the a"), model_for(name, spread=0.5)
+    mixed, _ = attribute(name, model, *texts, targets=[2, 0, 1])
+    for row, target in enumerate((2, 0, 1)):
+        alike, _ = attribute(name, model, *texts, targets=[target] * 3)
+        assert torch.allclose(mixed[row], alike[row], atol=1e-6)
+        other, _ = attribute(name, model, *texts, targets=[(target + 1) % 3] * 3)
+        assert not torch.allclose(mixed[row], other[row], atol=1e-6)
+
+
+def many_values(spread=(2.0, 7.0)):
+    """A point of one series of 5,000 cells between two values, the last tenth of them padding."""
+    torch.manual_seed(0)
+    low, high = spread
+    features = low + (high - low) * torch.rand(1, 5000, 1)
+    features[0, 0], features[0, 1] = low, high
+    eligible = torch.ones(1, 5000, dtype=torch.bool)
+    eligible[:, -500:] = False
+    features[:, -500:] = 100.0
+    return Point(features, eligible, torch.tensor([0]), [3])
+
+
+def test_noise_is_a_share_of_the_range_and_uniform_baselines_fill_it():
+    point = many_values()
+    draws = Draws(point, None, seed=0)
+    noise = draws.normal(4, 0.15)
+    free = noise[:, 0, :-500]
+    assert free.std().item() == pytest.approx(0.15 * 5.0, rel=0.02)
+    assert free.mean().item() == pytest.approx(0.0, abs=0.02)
+    assert (noise[:, 0, -500:] == 0).all()
+    drawn = draws.within_range()[0, :-500]
+    assert drawn.min().item() == pytest.approx(2.0, abs=0.01)
+    assert drawn.max().item() == pytest.approx(7.0, abs=0.01)
+    assert drawn.mean().item() == pytest.approx(4.5, abs=0.1)
+
+
+def test_streams_of_random_numbers_share_nothing():
+    """A control must not be the baseline of what it controls, nor one baseline another."""
+    point, adapter = many_values(), SeriesAdapter()
+    settings = AttributionSettings(baseline="uniform", shap_baselines=2, shap_noise=0.0)
+    draws = Draws(point, None, seed=0)
+    first, second = baseline_distribution(None, adapter, point, settings, draws)
+    again = Draws(point, None, seed=0)
+    found = {
+        "control": random_scores(point.eligible, point.index, draws=1, seed=0)[0],
+        "baseline of integrated gradients": baseline(None, adapter, point, "uniform", seed=0),
+        "second of the SHAPs'": second,
+        "noise": again.normal(1, 0.15)[0],
+        "between": again.uniform(4500)[:, 0, 0, 0],
+    }
+    assert torch.equal(first, found["baseline of integrated gradients"])
+    columns = torch.stack([values.flatten()[:4500] for values in found.values()])
+    assert (torch.corrcoef(columns) - torch.eye(5)).abs().max() < 0.06
 
 
 @pytest.mark.parametrize("baseline", ["zero", "pad", "mask", "unk"])

@@ -213,6 +213,15 @@ def test_the_command_prints_highlights(monkeypatch, capsys, folder):
     assert not CONTROLS.search(out)
 
 
+def test_a_class_is_named_before_it_is_numbered(monkeypatch, capsys, tmp_path):
+    names = {0: "1", 1: "2", 2: "terrible"}
+    make_model("bert", num_labels=3, id2label=names).save_pretrained(tmp_path)
+    make_tokenizer("bert").save_pretrained(tmp_path)
+    for target, name in (("1", "1"), ("2", "2"), ("0", "1"), ("terrible", "terrible")):
+        _, out, _ = run(monkeypatch, capsys, tmp_path, "--json", "--target", target, "good film")
+        assert json.loads(out)[0]["target"] == name
+
+
 def test_the_command_reads_files_and_standard_input(monkeypatch, capsys, folder, tmp_path):
     file = tmp_path / "texts.txt"
     file.write_bytes("\ufeffgood film\n\nvery dull\r\n".encode())

@@ -47,6 +47,18 @@ def test_loss_by_hand_on_a_linear_model():
     assert loss.flipped.item() == 0.0
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.4, 2.5, torch.tensor(2.5)])
+def test_the_kl_weighs_what_it_is_told(weight):
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(5, 4, requires_grad=True)
+    loss = saliency_guided_loss(
+        model(x), x, torch.tensor([0, 1, 2, 0, 1]), lambda drop: model(x.masked_fill(drop, 0.0)), feature_dim=None,
+        kl_weight=weight,
+    )  # fmt: skip
+    assert loss.kl > 1e-3
+    assert loss.total.item() == pytest.approx(loss.ce.item() + float(weight) * loss.kl.item(), rel=1e-6)
+
+
 def test_ranking_agrees_with_the_oracle_on_a_network():
     torch.manual_seed(0)
     embedding, head = nn.Embedding(20, 5), nn.Sequential(nn.Flatten(), nn.Linear(30, 8), nn.Tanh(), nn.Linear(8, 3))

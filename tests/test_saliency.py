@@ -158,6 +158,17 @@ def test_keeping_statistics_uses_the_batch_s_own_and_leaves_the_running_ones():
     assert not torch.equal(layer.running_mean, state["0.running_mean"])
 
 
+def test_keeping_statistics_of_instance_normalisation():
+    layer, x = nn.InstanceNorm1d(3, track_running_stats=True), torch.randn(3, 3, 8)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    expected = nn.InstanceNorm1d(3)(x)
+    with keeping_statistics(layer):
+        assert torch.allclose(layer(x), expected, atol=1e-6)
+    assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
+    layer(x)
+    assert not torch.equal(before["running_mean"], layer.running_mean)
+
+
 def test_keeping_statistics_holds_where_a_checkpointed_block_is_run_again():
     """The first batch was kept out and the second was not, whichever is run again when both forwards are over."""
     torch.manual_seed(0)

@@ -182,6 +182,14 @@ def test_label_randomisation_takes_a_model_or_what_trains_one():
     assert given[0]["labels"][:] == permute_labels(rows, seed=0)["labels"][:]
     assert by_model.layers == ("whole model",)
     assert np.array_equal(by_model.signed["gradient"], by_training.signed["gradient"], equal_nan=True)
+    other_way = make_model("bert", seed=2)
+    predicted = [word_scores(each, rows, tokenizer, **how)[1] for each in (model, other_way)]
+    assert predicted[0] != predicted[1]
+    own, targets = word_scores(model, rows, tokenizer, **how)
+    theirs, _ = word_scores(other_way, rows, tokenizer, targets=targets, **how)
+    expected = [rank_correlation(one, two) for one, two in zip(own["gradient"], theirs["gradient"], strict=True)]
+    found = label_randomization_check(model, other_way, rows, tokenizer, **how)
+    assert found.signed["gradient"][:, 0] == pytest.approx(expected, nan_ok=True)
     same = label_randomization_check(model, model, rows, tokenizer, **how)
     assert same.correlation("gradient").tolist() == [1]
 

@@ -26,8 +26,9 @@ def test_guidance_changes_the_weights_and_plain_arguments_take_the_default_knobs
     assert torch.equal(weights(default), weights(explicit))
 
 
-@pytest.mark.parametrize("ranking", ["shared", "separate"])
-def test_one_step_is_the_pure_loss(tmp_path, ranking):
+@pytest.mark.parametrize(("ranking", "weight"), [("shared", 1.0), ("shared", 2.5), ("separate", 0.3)])
+@pytest.mark.parametrize("save_memory", [False, True])
+def test_one_step_is_the_pure_loss(tmp_path, ranking, weight, save_memory):
     tokenizer, model = make_tokenizer(), make_model(spread=0.5)
     rows = make_rows(tokenizer, count=4)
     adapter, reference = TextAdapter(tokenizer), make_model(spread=0.5)
@@ -40,12 +41,17 @@ def test_one_step_is_the_pure_loss(tmp_path, ranking):
         return reference(**adapter.mask(inputs, drop, "previous_salient")).logits
 
     loss = saliency_guided_loss(
-        logits, captured.features, batch["labels"], masked_forward, eligible=adapter.eligible(batch)
+        logits,
+        captured.features,
+        batch["labels"],
+        masked_forward,
+        eligible=adapter.eligible(batch),
+        kl_weight=weight,
     )
+    assert loss.total.item() == pytest.approx(loss.ce.item() + weight * loss.kl.item(), rel=1e-5)
     loss.total.backward()
-    trainer = trained(
-        tmp_path, model=model, rows=rows, max_steps=1, logging_steps=1, max_grad_norm=0.0, sgt_ranking=ranking
-    )
+    knobs = {"sgt_ranking": ranking, "sgt_kl_weight": weight, "sgt_save_memory": save_memory}
+    trainer = trained(tmp_path, model=model, rows=rows, max_steps=1, logging_steps=1, max_grad_norm=0.0, **knobs)
     assert losses(trainer) == [pytest.approx(loss.total.item(), rel=1e-5)]
     assert losses(trainer, "sgt_ce") == [pytest.approx(loss.ce.item(), rel=1e-5)]
     assert losses(trainer, "sgt_kl") == [pytest.approx(loss.kl.item(), rel=1e-3)]

@@ -33,6 +33,21 @@ def test_the_batch_on_paper():
     assert "attention_mask" not in collate_series(ROWS[:1])
 
 
+def test_a_rows_own_mask_and_its_other_columns_are_kept():
+    rows = [row | {"attention_mask": [1] * (len(row["input_values"]) - 1) + [0], "age": 30 + n, "name": "x"}
+            for n, row in enumerate(ROWS)]  # fmt: skip
+    made = collate_series(rows)
+    assert made["attention_mask"].tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert made["age"].tolist() == [30, 31]
+    assert "name" not in made
+    assert collate_series(rows[:1])["attention_mask"].tolist() == [[1, 1, 0]]
+    rows[1]["attention_mask"] = [1, 1]
+    with pytest.raises(
+        ValueError, match=r"attention_mask of row 1 of the batch has shape \(2,\) and its series 1 steps"
+    ):
+        collate_series(rows)
+
+
 def test_cells_are_features_and_padding_is_none():
     assert ADAPTER.feature_dim is None
     assert ADAPTER.eligible(batch()).tolist() == [[True] * 6, [True, True, False, False, False, False]]

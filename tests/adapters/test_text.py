@@ -2,6 +2,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
+from transformers import AddedToken, AutoTokenizer
 
 from sgt_hf import TextAdapter
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter, adapter_for
@@ -51,6 +52,21 @@ def test_unknown_words_are_words_where_unk_has_no_other_role():
     ]
     shared = make_tokenizer("gpt2")  # here [UNK] is also the end of text
     assert TextAdapter(shared).eligible(batch_of(shared, ("good zebra",))).tolist() == [[True, False]]
+
+
+def test_special_tokens_without_a_role_are_special(tmp_path):
+    """As a chat template's: they are no role of the tokenizer, and marked in its file alone."""
+    tokenizer = make_tokenizer("bert")
+    tokenizer.add_tokens([AddedToken("<|im_start|>", special=True)])
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    batch = batch_of(tokenizer, ("<|im_start|> good film",))
+    adapter = TextAdapter(tokenizer)
+    assert adapter.eligible(batch).tolist() == [[False, False, True, True, False]]
+    assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in adapter._on(torch.device("cpu"))[1].tolist()
+    unseen = {name: column.clone() for name, column in batch.items()}
+    unseen["input_ids"][0, 2] = 4000  # of a model's larger table
+    assert adapter.eligible(unseen).tolist() == adapter.eligible(batch).tolist()
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])

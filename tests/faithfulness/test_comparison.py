@@ -49,6 +49,46 @@ def test_differences_on_paper():
     assert "mean confidence 0.900 and 0.900" in str(found)
 
 
+def test_every_metric_on_paper():
+    """Both random rankings change something, and normalised values of removed and of kept differ."""
+    removed = np.tile([[[0.9, 0.9], [0.4, 0.4]]], (6, 1, 1))  # AOPC from 0 to 0.5
+    kept = np.tile([[[0.9, 0.9], [0.1, 0.1]]], (6, 1, 1))  # from 0 to 0.8
+    limits = Curves(removed, kept)
+    found = compare(constant(0.3, draws=0.1, extremes=limits), constant(0.1, draws=0.04, extremes=limits))
+    expected = {
+        "comprehensiveness": (0.3 - 0.1, "first"),
+        "sufficiency": (0.15 - 0.05, "second"),
+        "comprehensiveness_gain": ((0.3 - 0.1) - (0.1 - 0.04), "first"),
+        "sufficiency_gain": ((0.15 - 0.1) - (0.05 - 0.04), "second"),
+        "normalized_comprehensiveness": ((0.3 - 0.1) / 0.5, "first"),
+        "normalized_sufficiency": ((0.15 - 0.05) / 0.8, "second"),
+    }
+    for metric, (mean, verdict) in expected.items():
+        difference = found.differences["gradient", metric]
+        assert difference.interval.mean == pytest.approx(mean), metric
+        assert difference.verdict == verdict, metric
+
+
+def test_the_confidence_is_the_intervals():
+    first, second = random_reports(0)
+    paired = first["gradient"].sufficiency - second["gradient"].sufficiency
+    found = compare(first, second, confidence=0.5).differences["gradient", "sufficiency"].interval
+    assert found == bootstrap_mean(paired, confidence=0.5)
+    assert found != bootstrap_mean(paired)
+
+
+def test_limits_do_not_hang_on_what_else_a_report_measured():
+    """A ranking beyond what the search found widens the limits; one that the other report has not must not."""
+    limits = np.tile([[[0.9, 0.9], [0.6, 0.6]]], (6, 1, 1))  # AOPC from 0 to 0.3
+    one = constant(0.3, extremes=Curves(limits, limits))
+    beyond = Curves(np.full((6, 1, 2), 0.2), np.full((6, 1, 2), 0.2))
+    more = dataclasses.replace(one, curves={"integrated_gradients": beyond, **one.curves})
+    assert more["gradient"].normalized_comprehensiveness[0] < one["gradient"].normalized_comprehensiveness[0]
+    for pair in ((one, more), (more, one)):
+        found = compare(*pair)
+        assert {difference.interval.mean for difference in found.differences.values()} == {0.0}
+
+
 def random_reports(seed, count=40):
     generator = np.random.default_rng(seed)
     return [make_report(*generator.uniform(0, 0.9, (2, count, 2))) for _ in range(2)]
@@ -88,6 +128,8 @@ def test_models_of_unlike_confidence_are_warned_of():
         UserWarning, match=r"mean confidences are 0\.950 and 0\.890: raw AOPC favours the more confident"
     ):
         compare(constant(0.1, full=0.95), constant(0.1, full=0.89))
+    with pytest.warns(UserWarning, match=r"mean confidences are 0\.890 and 0\.950"):
+        compare(constant(0.1, full=0.89), constant(0.1, full=0.95))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compare(constant(0.1, full=0.92), constant(0.1, full=0.88))

@@ -98,6 +98,33 @@ def test_curves_agree_with_deleting_words_by_hand(family, padding_side):
             assert curves.kept[i, 0, b] == pytest.approx(expected, abs=1e-6)
 
 
+def test_words_are_ranked_by_the_gradient_of_the_predicted_class():
+    """Not of the true one, and not of one class for all: rows of both classes, half of them predicted wrong."""
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", **MATTERS).eval()
+    texts = ["good film not very dull plot", "bad plot", "the great actor a film", "not good film", "dull", "a the bad"]
+    encoded = [tokenizer(text, return_tensors="pt") for text in texts]
+    with torch.no_grad():
+        predicted = [int(model(**one).logits.argmax()) for one in encoded]
+    assert set(predicted) == {0, 1}
+    labels = [(label + n) % 2 for n, label in enumerate(predicted)]
+    rows = Dataset.from_list([{**tokenizer(text), "labels": label} for text, label in zip(texts, labels, strict=True)])
+    report = evaluate_faithfulness(
+        model, rows, tokenizer, methods=["gradient"], reduction="l2", progress=False, batch_size=4
+    )
+    assert report.predicted.tolist() == predicted
+    assert report.accuracy == 0.5
+    for n, one in enumerate(encoded):
+        embeds = model.get_input_embeddings()(one["input_ids"]).detach().requires_grad_()
+        rest = {name: one[name] for name in ("attention_mask", "token_type_ids")}
+        gradients = []
+        for label in (predicted[n], 1 - predicted[n]):
+            logits = model(inputs_embeds=embeds, **rest).logits
+            (gradient,) = torch.autograd.grad(logits[0, label], embeds)
+            gradients.append(gradient.norm(dim=-1)[0, 1:-1].numpy())  # without [CLS] and [SEP]
+        assert report.scores["gradient"][n] == pytest.approx(gradients[0], rel=1e-4)
+        assert report.scores["gradient"][n] != pytest.approx(gradients[1], rel=1e-2)
+
+
 def test_words_of_several_tokens_are_removed_whole_and_the_query_never():
     tokenizer, model = make_tokenizer("bert"), make_model("bert", **MATTERS).eval()
     rows = [
@@ -225,6 +252,16 @@ def test_another_operator_than_training_is_no_cause_for_a_warning():
         evaluate_faithfulness(model, rows, tokenizer, methods=[], trained_masking="unk", progress=False)
 
 
+def test_random_rankings_are_as_many_and_each_another():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", **MATTERS).eval()
+    rows = rows_of(tokenizer, "good film not very dull plot", "the great actor a film")
+    report = evaluate_faithfulness(
+        model, rows, tokenizer, methods=["gradient"], bins=(0.2, 0.4), random_draws=6, progress=False
+    )
+    for text in report.curves["random"].removed:
+        assert len(np.unique(text.round(6), axis=0)) > 2
+
+
 def test_random_has_as_many_draws_as_asked_and_repeats_with_the_seed():
     tokenizer, model = make_tokenizer("bert"), make_model("bert")
     rows = make_rows(tokenizer, count=5)
@@ -288,6 +325,14 @@ def test_bad_settings_are_refused(changes, message):
     tokenizer = make_tokenizer("bert")
     with pytest.raises(ValueError, match=message):
         evaluate_faithfulness(make_model("bert"), make_rows(tokenizer, 2), tokenizer, progress=False, **changes)
+
+
+def test_a_reduction_does_not_multiply_twice():
+    tokenizer, rows = make_tokenizer("bert"), rows_of(make_tokenizer("bert"), "good film")
+    with pytest.raises(ValueError, match=r"multiplies by the input, and so do \['integrated_gradients'\]: use 'signed"):
+        evaluate_faithfulness(
+            make_model("bert"), rows, tokenizer, methods=["gradient", "integrated_gradients"], reduction="grad_x_input"
+        )
 
 
 def test_an_empty_data_set_and_a_multi_label_model_are_refused():

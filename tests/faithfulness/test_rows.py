@@ -1,6 +1,8 @@
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from torch import nn
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter
 from sgt_hf.faithfulness.rows import cut_batches, load_batches, position_limit, survey_rows
@@ -43,6 +45,35 @@ def test_rows_on_paper():
     assert cut_batches([], [], batch_size=4, max_features=1) == []
     with pytest.raises(ValueError, match="batch_size must be ≥ 1, got 0"):
         cut_batches([0], [1], batch_size=0, max_features=1)
+
+
+class TakesAnything(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = make_model("bert")
+
+    def forward(self, **batch):
+        return self.inner(**batch)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["query"])),
+        lambda model: get_peft_model(model, LoraConfig(target_modules=["query"])),
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: TakesAnything(),
+    ],
+)
+def test_a_wrapped_model_gets_the_columns_of_the_one_inside(wrap):
+    tokenizer, model = make_tokenizer("bert"), make_model("bert")
+    rows = make_rows(tokenizer, 4, pairs=True).add_column("place", list("abcd"))
+    order = [[0, 1], [2, 3]]
+    bare = [batch for _, batch in load_batches(model, TextAdapter(tokenizer), rows, order)]
+    if isinstance(wrapped := wrap(model), TakesAnything):
+        rows = rows.remove_columns("place")
+    found = [batch for _, batch in load_batches(wrapped, TextAdapter(tokenizer), rows, order)]
+    assert set(found[0]) == set(bare[0]) == {"input_ids", "attention_mask", "token_type_ids", "labels"}
 
 
 def test_batches_hold_their_rows_and_leave_the_global_generator_alone():

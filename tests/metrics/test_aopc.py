@@ -53,9 +53,10 @@ def test_the_evaluate_module_knows_confidence_and_the_gain_over_random():
     plain = metric.compute(full=FULL, removed=REMOVED, kept=REMOVED)
     assert plain["mean_confidence"] == pytest.approx(0.7)
     assert not [name for name in plain if name.endswith("_minus_random")]
-    result = metric.compute(full=FULL, removed=REMOVED, kept=REMOVED, random_removed=RANDOM, random_kept=RANDOM)
+    kept = [[0.6, 0.9, 0.9], [0.1, 0.5, 0.5]]  # drops: .3 0 0 and .4 0 0
+    result = metric.compute(full=FULL, removed=REMOVED, kept=kept, random_removed=RANDOM, random_kept=RANDOM)
     assert result["comprehensiveness_minus_random"] == pytest.approx(0.15)
-    assert result["sufficiency_minus_random"] == pytest.approx(0.15)
+    assert result["sufficiency_minus_random"] == pytest.approx((0.1 - 0.15 + 0.4 / 3 - 0.05) / 2)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def test_the_evaluate_module_gives_the_same_offline():
     assert result["comprehensiveness_without_choice"] == 1
     assert result["normalized_sufficiency"] == pytest.approx((0.4 / 0.5 + 0) / 2)
     assert result["sufficiency_without_choice"] == 0
+    zeroth = metric.compute(**arrays, sufficiency_limits=[[0, 0.5]] * 2, convention="paper", empty=[0.6, 0.3])
+    # kept drops .6 .2 and 0 0, and the zeroth bin's .3 and .3
+    assert zeroth["normalized_sufficiency"] == pytest.approx((1.1 / 3 / 0.5 + 0.1 / 0.5) / 2)
     nothing = metric.compute(**arrays, comprehensiveness_limits=[[0, 0]] * 2)
     assert np.isnan(nothing["normalized_comprehensiveness"])
     with pytest.raises(ValueError, match="naopc needs comprehensiveness_limits or sufficiency_limits"):

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from sgt_hf import FaithfulnessReport
+from sgt_hf.faithfulness.provenance import Provenance
+from sgt_hf.faithfulness.report import Curves
+
+FULL, EMPTY = np.array([0.9, 0.5]), np.array([0.4, 0.3])
+REMOVED = np.array([[[0.8, 0.2]], [[0.5, 0.1]]])
+KEPT = np.array([[[0.7, 0.9]], [[0.2, 0.4]]])
+# two unequal draws
+RANDOM_REMOVED = np.array([[[0.9, 0.5], [0.7, 0.7]], [[0.5, 0.4], [0.3, 0.2]]])
+RANDOM_KEPT = np.array([[[0.6, 0.8], [0.4, 0.6]], [[0.1, 0.5], [0.5, 0.3]]])
+
+
+def make_report(convention):
+    return FaithfulnessReport(
+        curves={"gradient": Curves(REMOVED, KEPT), "random": Curves(RANDOM_REMOVED, RANDOM_KEPT)},
+        full=FULL,
+        empty=EMPTY,
+        predicted=np.array([0, 1]),
+        labels=np.array([0, 0]),
+        scores={"gradient": [np.zeros(3), np.zeros(2)]},
+        provenance=Provenance(convention, "delete", (0.1, 0.5), "auto", "word", 2, 0, "zero", 50, 25, 0.15),
+    )
+
+
+@pytest.mark.parametrize(
+    ("convention", "comprehensiveness", "sufficiency", "random_comprehensiveness", "random_sufficiency"),
+    [
+        # drops: .1 .7 and 0 .4; kept .2 0 and .3 .1. Random: 0 .4 | .2 .2 and 0 .1 | .2 .3; kept .3 .1 | .5 .3 and
+        # .4 0 | 0 .2
+        ("eraser", [0.4, 0.2], [0.1, 0.2], [0.2, 0.15], [0.3, 0.15]),
+        ("unirex", [0.8 / 3, 0.4 / 3], [0.2 / 3, 0.4 / 3], [0.4 / 3, 0.1], [0.2, 0.1]),
+        # a zeroth bin: nothing removed, or nothing kept (drops .5 and .2)
+        ("paper", [0.8 / 3, 0.4 / 3], [0.7 / 3, 0.2], [0.4 / 3, 0.1], [1.1 / 3, 0.5 / 3]),
+    ],
+)
+def test_the_conventions_and_the_mean_over_unequal_draws(
+    convention, comprehensiveness, sufficiency, random_comprehensiveness, random_sufficiency
+):
+    report = make_report(convention)
+    assert report["gradient"].comprehensiveness == pytest.approx(comprehensiveness)
+    assert report["gradient"].sufficiency == pytest.approx(sufficiency)
+    assert report["random"].comprehensiveness == pytest.approx(random_comprehensiveness)
+    assert report["random"].sufficiency == pytest.approx(random_sufficiency)
+    found = report.summary()["methods"]
+    gain = np.mean(comprehensiveness) - np.mean(random_comprehensiveness)
+    assert found["gradient"]["comprehensiveness_minus_random"] == pytest.approx(gain)
+    gain = np.mean(sufficiency) - np.mean(random_sufficiency)
+    assert found["gradient"]["sufficiency_minus_random"] == pytest.approx(gain)
+
+
+def test_bins_are_means_over_texts_and_draws():
+    report = make_report("eraser")
+    assert report["gradient"].comprehensiveness_per_bin == pytest.approx([0.05, 0.55])
+    assert report["gradient"].sufficiency_per_bin == pytest.approx([0.25, 0.05])
+    assert report["random"].comprehensiveness_per_bin == pytest.approx([0.1, 0.25])
+    assert report["random"].sufficiency_per_bin == pytest.approx([0.3, 0.15])
+    assert report.accuracy == 0.5

@@ -1,0 +1,161 @@
+"""Where labels and losses come from: other names, other shapes, losses of the user's own, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.nn import functional
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+from sgt_hf import SaliencyGuidedTrainer
+from sgt_hf.data.rationales import encode_words
+from tests.tiny import make_model, make_rows, make_tokenizer
+from tests.trainer.runs import built, losses, trained, weights
+
+
+class Renamed(nn.Module):
+    """Its labels have another name, or are required, or come with all else."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = make_model(spread=0.5)
+
+
+class Targets(Renamed):
+    def forward(self, input_ids, attention_mask, token_type_ids=None, targets=None):
+        return self.inner(input_ids, attention_mask, token_type_ids, labels=targets)
+
+
+class Required(Renamed):
+    def forward(self, input_ids, attention_mask, labels, token_type_ids=None):
+        return self.inner(input_ids, attention_mask, token_type_ids, labels=labels)
+
+
+class Focal(Renamed):
+    def forward(self, **batch):
+        labels = batch.pop("labels", None)
+        outputs = self.inner(**batch)
+        if labels is None:
+            return {"logits": outputs.logits}
+        each = functional.cross_entropy(outputs.logits, labels, reduction="none")
+        return {"loss": ((1 - (-each).exp()) ** 2 * each).mean(), "logits": outputs.logits}
+
+
+def test_labels_under_another_name(tmp_path):
+    rows = make_rows(make_tokenizer())
+    usual = trained(tmp_path, rows=rows, sgt_ranking="separate")
+    renamed = rows.rename_column("labels", "targets")
+    settings = {"rows": renamed, "eval_dataset": renamed, "label_names": ["targets"], "sgt_ranking": "separate"}
+    assert torch.equal(weights(usual), weights(trained(tmp_path, model=Targets(), **settings)))
+    with pytest.raises(ValueError, match=r"the batch has no labels, only \[.*'targets'.*label_names"):
+        trained(tmp_path, model=Targets(), rows=renamed, eval_dataset=renamed)
+
+
+def test_a_forward_that_requires_labels_and_labels_in_a_column(tmp_path):
+    rows = make_rows(make_tokenizer())
+    usual = trained(tmp_path, rows=rows)
+    assert torch.equal(weights(usual), weights(trained(tmp_path, model=Required(), rows=rows)))
+    column = rows.map(lambda row: {"labels": [row["labels"]]})
+    assert torch.equal(weights(usual), weights(trained(tmp_path, rows=column)))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_loss_inside_a_forward_that_takes_anything_is_the_models(tmp_path, weight):
+    settings = {"rows": make_rows(make_tokenizer()), "remove_unused_columns": False, "logging_steps": 1}
+    plain = trained(tmp_path, Trainer, model=Focal(), kind=TrainingArguments, **settings)
+    guided = trained(tmp_path, model=Focal(), sgt_kl_weight=weight, **settings)
+    if weight == 0:
+        assert torch.equal(weights(plain), weights(guided))
+    else:
+        assert losses(guided, "sgt_ce")[0] == pytest.approx(losses(plain)[0], abs=1e-4)
+
+
+class Weighted(SaliencyGuidedTrainer):
+    """The commonest way of weighing classes."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = functional.cross_entropy(outputs.logits, labels, weight=torch.tensor([1.0, 3.0]))
+        return (loss, outputs) if return_outputs else loss
+
+
+class Doubled(SaliencyGuidedTrainer):
+    def compute_loss(self, *args, **kwargs):
+        return 2 * super().compute_loss(*args, **kwargs)
+
+
+def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
+    for weight in (0.0, 1.0):
+        with pytest.raises(
+            ValueError, match=r"compute_loss of this Weighted does not call .*: pass .*compute_loss_func"
+        ):
+            trained(tmp_path, Weighted, sgt_kl_weight=weight)
+    once, twice = (
+        trained(tmp_path, max_steps=1, logging_steps=1),
+        trained(tmp_path, Doubled, max_steps=1, logging_steps=1),
+    )
+    assert losses(twice)[0] == pytest.approx(2 * losses(once)[0], abs=1e-3)
+
+
+def queried(tokenizer):
+    rows = [
+        {"document": words.split(), "query": ["plot"], "label": n % 2, "annotation_id": str(n)}
+        for n, words in enumerate(["good film", "bad", "the great actor", "not very dull film"] * 2)
+    ]
+    return encode_words(Dataset.from_list(rows), tokenizer, use_query=True)
+
+
+def test_transformers_own_padding_keeps_what_spares_tokens(tmp_path):
+    tokenizer = make_tokenizer()
+    usual = trained(tmp_path, rows=queried(tokenizer))
+    padded = trained(tmp_path, rows=queried(tokenizer), data_collator=DataCollatorWithPadding(tokenizer))
+    assert torch.equal(weights(usual), weights(padded))
+    batch = next(iter(padded.get_train_dataloader()))
+    assert not padded.adapter.eligible(batch)[batch["word_ids"] < 0].any()
+    assert (
+        padded.evaluate_faithfulness(queried(tokenizer), methods=["gradient"], progress=False).provenance.unit == "word"
+    )
+
+
+def test_a_collator_that_would_not_see_what_spares_tokens_is_refused(tmp_path):
+    tokenizer = make_tokenizer()
+    collate = DataCollatorWithPadding(tokenizer)
+    with pytest.raises(
+        ValueError, match=r"columns \['segment_ids', 'word_ids'\] would not reach function, .*: leave data_collator out"
+    ):
+        trained(tmp_path, rows=queried(tokenizer), data_collator=lambda rows: collate(rows))
+    spared = queried(tokenizer).remove_columns(["segment_ids", "word_ids"])
+    trained(tmp_path, rows=spared, data_collator=lambda rows: collate(rows), max_steps=1)
+
+
+def test_a_batch_may_hold_what_is_no_tensor(tmp_path):
+    collate = DataCollatorWithPadding(make_tokenizer())
+    usual = trained(tmp_path, sgt_masking="delete")
+    more = trained(
+        tmp_path, sgt_masking="delete", data_collator=lambda rows: collate(rows) | {"output_attentions": None}
+    )
+    assert torch.equal(weights(usual), weights(more))
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels"),
+    [(None, [0.3, 0.7]), ("single_label_classification", [0.0, 1.0]), (None, [2.0, 1.0])],
+)
+def test_soft_labels_and_regression_by_a_loss_of_ones_own_are_refused(tmp_path, problem, labels):
+    rows = make_rows(make_tokenizer()).remove_columns("labels")
+    rows = rows.add_column("labels", [labels] * len(rows))
+    loss = lambda outputs, labels, num_items_in_batch=None: functional.mse_loss(outputs.logits, labels)  # noqa: E731
+    trainer = built(tmp_path, model=make_model(problem_type=problem), rows=rows, compute_loss_func=loss)
+    with pytest.raises(ValueError, match=r"\(row \d+ of the data set\) has the label \[.*use transformers.Trainer"):
+        trainer.train()
+
+
+def test_a_masking_that_is_a_function_is_written_by_its_name(tmp_path):
+    def sevens(batch, drop):
+        return batch | {"input_ids": batch["input_ids"].masked_fill(drop, 7)}
+
+    args = built(tmp_path, sgt_masking=sevens).args
+    assert json.loads(args.to_json_string())["sgt_masking"].endswith("sevens")
