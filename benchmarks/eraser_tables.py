@@ -247,7 +247,10 @@ def _arm_note(arm: str, group: Cells) -> str:
     select = group[0]["settings"].get("select", "accuracy")  # the first cells had no choice
     train = np.mean([cell["seconds"]["train"] for cell in group])
     evaluation = np.mean([cell["seconds"]["evaluation"] for cell in group])
-    precision = "bfloat16, " if group[0]["settings"].get("bf16") else ""
+    settings = group[0]["settings"]
+    precision = "bfloat16, " if settings.get("bf16") else ""
+    if settings["model"] != "bilstm" and settings.get("dropout") is not None:
+        precision += f"every dropout at {settings['dropout']:g}, "
     return (
         f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {precision}{len(group)} seeds, epoch picked by "
         f"validation {select}: {epochs}; {train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."

@@ -113,6 +113,7 @@ MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "eraser_chance": eraser_chance.tables,
     "eraser_search": eraser_search.tables,
     "images": images_tables.tables,
+    "images_cifar10": images_tables.tables,
     "images_search": images_tables.search_tables,
     "time_series": time_series_figures.tables,
     "time_series_fixed": time_series_figures.tables,
