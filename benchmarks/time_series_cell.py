@@ -30,7 +30,7 @@ from sgt_hf.models.series import (
     SeriesTransformerConfig,
     TcnConfig,
 )
-from sgt_hf.saliency import evaluating
+from sgt_hf.modes import evaluating
 
 NETWORKS: dict[str, type[SeriesConfig]] = {
     "lstm": SeriesLstmConfig,

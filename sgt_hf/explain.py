@@ -18,9 +18,9 @@ from .data.raw_texts import RawText, encode_raw
 from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.rows import cut_batches, position_limit, survey_rows
 from .faithfulness.word_scores import Explained, explain_texts, make_explainer, warn_of_deltas
+from .modes import measuring
 from .reporting.contents import TextEntry, View
 from .reporting.terminal import highlighted
-from .saliency import measuring
 
 Parts = tuple[str, ...]
 

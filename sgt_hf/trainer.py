@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from contextlib import nullcontext
-from inspect import Parameter
 from typing import Any
 
 import torch
@@ -15,13 +13,15 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from .adapters import Adapter, adapter_for
-from .adapters.base import Masking, base_of, logits_of, takes_anything
+from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import DataCollatorWithWordIds, with_word_ids
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
-from .loss import SaliencyGuidedLoss, task_cross_entropy
+from .labels import Labels, cross_entropy_of_outputs, require_labels
+from .loss import SaliencyGuidedLoss
 from .memory import RandomState, backpropagate_masked, with_clean_branch
+from .modes import keeping_statistics
 from .reporting.publishing import PublishingTrainer
 from .safeguards import (
     BadBatches,
@@ -31,7 +31,7 @@ from .safeguards import (
     refuse_unknown_input,
     refuse_unsupported,
 )
-from .saliency import gradient_scores, keeping_statistics
+from .saliency import gradient_scores
 from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
@@ -74,7 +74,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         if not self.label_names:
             self.label_names = ["labels"]
             if not takes_anything(self._bare()):  # and no labels, so Trainer would find no loss
-                self.compute_loss_func = self.compute_loss_func or _cross_entropy_of_outputs
+                self.compute_loss_func = self.compute_loss_func or cross_entropy_of_outputs
         if adapter is None:
             refuse_unknown_input(self._bare(), tokenizer)
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
@@ -86,6 +86,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
         self._computed = False
+        self._labels = Labels(self.label_names, self._bare())
         self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
 
     @property
@@ -138,7 +139,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
-        if not isinstance(outputs, Mapping) and self.compute_loss_func is _cross_entropy_of_outputs:
+        if not isinstance(outputs, Mapping) and self.compute_loss_func is cross_entropy_of_outputs:
             outputs = {"logits": logits_of(outputs)}  # Trainer takes the first of a tuple for the loss
         return (total, outputs) if return_outputs else total
 
@@ -213,7 +214,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         logits, scores = logits_of(outputs), ranking["scores"]
         if scores is None:
             features, dim = ranking["features"], self.adapter.feature_dim
-            scores = gradient_scores(logits, features, self._labels(inputs), dim=dim, **self._guidance.ranked_by)
+            scores = gradient_scores(logits, features, self._labels.of(inputs), dim=dim, **self._guidance.ranked_by)
         return logits.detach().requires_grad_(), task_loss.detach(), scores
 
     def _clean(
@@ -227,7 +228,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         compiled = self.args.torch_compile or has_compiled_regions(model)  # also by `accelerate launch`
         if self.knobs.sgt_ranking == "separate" or compiled:  # a hook does not survive compilation
             ranked_by = self._guidance.ranked_by
-            scores = self.adapter.scores(bare, self._unlabelled(inputs), self._labels(inputs), **ranked_by)
+            scores = self.adapter.scores(bare, self._labels.without(inputs), self._labels.of(inputs), **ranked_by)
             task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
             return task_loss, outputs, {"scores": scores, "features": None}
         with self.adapter.capture(bare, inputs) as captured:
@@ -247,8 +248,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             forward,
             kl_weight=weight,
             task_loss=task_loss,
-            labels=self._labels(inputs),
-            unlabelled=self._unlabelled(inputs),
+            labels=self._labels.of(inputs),
+            unlabelled=self._labels.without(inputs),
             **ranking,
         )
 
@@ -257,18 +258,6 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Made anew each time: a hyperparameter search sets the knobs for each run."""
         process = self.args.process_index if self.args.world_size > 1 else None
         return Guidance(self.adapter, self.knobs, self.masking, process)
-
-    def _labels(self, inputs: dict[str, Any]) -> Any:
-        """The batch's labels, under `labels` or the one name that `label_names` gives."""
-        return inputs.get("labels", inputs.get(self.label_names[0]) if len(self.label_names) == 1 else None)
-
-    def _unlabelled(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The batch without its labels, but for such as the forward cannot be called without."""
-        parameters = inspect.signature(base_of(self._bare()).forward).parameters
-        needed = {
-            name for name in self.label_names if name in parameters and parameters[name].default is Parameter.empty
-        }
-        return {name: value for name, value in inputs.items() if name not in self.label_names or name in needed}
 
     def _backward(self, loss: Tensor, items: Any) -> None:
         """Backpropagate a part of the loss as `Trainer.training_step` will the rest."""
@@ -280,11 +269,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _task_loss(self, model: nn.Module, inputs: dict[str, Any], share: Any, items: Any) -> tuple[Tensor, Any]:
         """`Trainer`'s loss and outputs, normalised over the whole accumulated batch."""
         if self.compute_loss_func is not None:
-            if self.compute_loss_func is _cross_entropy_of_outputs and "labels" not in inputs:
-                raise ValueError(
-                    f"the batch has no labels, only {sorted(inputs)}: call the column 'labels', or name the "
-                    "argument of the model's forward in TrainingArguments(label_names=[...])"
-                )
+            if self.compute_loss_func is cross_entropy_of_outputs:
+                require_labels(inputs)
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
@@ -303,7 +289,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             return 1.0 if divided else 1 / getattr(self, "current_gradient_accumulation_steps", 1)
         replicas = self.accelerator.num_processes // self.get_tp_size()  # tensor-parallel ranks see the same batch
         processes = replicas if self.args.average_tokens_across_devices else 1
-        return self._labels(inputs).ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
+        return self._labels.of(inputs).ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
 
     def _record(self, parts: SaliencyGuidedLoss, share: Tensor | float) -> None:
         """Add to the logging window on the device: sums over micro-batches, weighted by their share."""
@@ -318,7 +304,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> DataLoader[Any]:
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
-        collator, own_loss = self.data_collator, self.compute_loss_func not in (None, _cross_entropy_of_outputs)
+        collator, own_loss = self.data_collator, self.compute_loss_func not in (None, cross_entropy_of_outputs)
         if self._drops_extra_columns:
             refuse_lost_columns(dataset, collator, self.adapter)
         self.data_collator = NamingCollator(collator, dataset, self._bare(), any_labels=own_loss)
@@ -378,8 +364,3 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         trained = [parameter for parameter in bare.parameters() if parameter.requires_grad]
         gradients = torch.autograd.grad(loss, trained, allow_unused=True)
         return torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm().item()
-
-
-def _cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """The task loss of a model that computes none, in the form that `Trainer` calls."""
-    return task_cross_entropy(logits_of(outputs), labels, num_items_in_batch)

@@ -23,7 +23,8 @@ from sgt_hf.attribution import (
 )
 from sgt_hf.attribution.rescale import RULES
 from sgt_hf.models.bilstm import BiLstmConfig, BiLstmForSequenceClassification
-from sgt_hf.saliency import evaluating, reduce_scores
+from sgt_hf.modes import evaluating
+from sgt_hf.saliency import reduce_scores
 from tests.tiny import make_model, make_rows, make_tokenizer
 
 SETTINGS = AttributionSettings(steps=64, samples=5, shap_samples=7, shap_baselines=3)

@@ -9,14 +9,16 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-CORE = {"ranking", "saliency", "loss", "memory", "masking"}
+CORE = {"ranking", "saliency", "loss", "memory", "masking", "modes"}
 EVALUATION = {"attribution", "metrics", "data", "faithfulness"}
+GUIDING = {"guidance", "labels", "safeguards"}
 
 # room of sgt_hf (a module or a folder) -> the rooms it may import. Within a room anything goes.
 MAY_IMPORT: dict[str, set[str]] = {
     "ranking": set(),
     "saliency": {"ranking"},
     "masking": set(),
+    "modes": set(),
     "loss": {"ranking", "saliency"},
     "memory": {"loss"},
     "adapters": CORE | {"data"},
@@ -28,8 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
     "sanity": {"adapters", "faithfulness"},
     "safeguards": {"adapters", "data", "faithfulness"},
+    "labels": CORE | {"adapters"},
     "guidance": CORE | {"adapters", "training_args"},
-    "trainer": CORE | EVALUATION | {"adapters", "guidance", "safeguards", "training_args", "models", "reporting"},
+    "trainer": CORE
+    | EVALUATION
+    | {"adapters", "guidance", "labels", "safeguards", "training_args", "models", "reporting"},
     "reporting": EVALUATION | {"adapters", "training_args"},
     "explain": CORE | EVALUATION | {"adapters", "reporting"},
     "__main__": {"attribution", "explain", "models", "reporting"},

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..saliency import Reduction, evaluating, gradient_scores
+from ..modes import evaluating
+from ..saliency import Reduction, gradient_scores
 
 Batch = dict[str, Tensor]
 Masking = str | Callable[[Batch, Tensor], Batch]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from ..saliency import measuring
+from ..modes import measuring
 from .normalization import extreme_curves
 from .removal import Removal, removal_curves
 from .rows import Rows, cut_batches

@@ -10,7 +10,7 @@ from torch import nn
 from ..adapters import Adapter, TextAdapter
 from ..adapters.base import logits_of
 from ..masking.text import pad_to
-from ..saliency import measuring
+from ..modes import measuring
 from .rows import load_batches, position_limit
 
 _WIDER = 4  # columns of padding

@@ -20,8 +20,9 @@ from ..adapters.base import Batch, Masking, logits_of
 from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, method_names, relative_delta, warn_if_incomplete
 from ..data.pixels import PixelTensors
 from ..metrics.accuracy_drop import LEVELS
+from ..modes import measuring
 from ..ranking import ceil_share, select_top
-from ..saliency import measuring, reduce_scores
+from ..saliency import reduce_scores
 from .rows import load_batches
 
 Predictions = NDArray[np.int64]

@@ -25,8 +25,9 @@ from ..attribution import (
     relative_delta,
     warn_if_incomplete,
 )
+from ..modes import measuring
 from ..ranking import group_leaders, group_scores
-from ..saliency import measuring, reduce_scores
+from ..saliency import reduce_scores
 from .padding import refuse_shifted_positions
 from .rows import cut_batches, load_batches, survey_rows
 from .units import Texts, number_units

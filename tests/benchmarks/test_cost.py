@@ -13,7 +13,7 @@ from benchmarks.cost_subjects import batch_size_of, knobs_for, make_batch
 from benchmarks.reference_recipe import masked_images, masked_text
 from sgt_hf import TextAdapter
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
-from sgt_hf.saliency import evaluating
+from sgt_hf.modes import evaluating
 from tests.tiny import make_model, make_tokenizer
 
 

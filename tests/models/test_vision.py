@@ -13,7 +13,7 @@ from sgt_hf.models.vision import (
     TorchvisionConfig,
     TorchvisionForImageClassification,
 )
-from sgt_hf.saliency import evaluating
+from sgt_hf.modes import evaluating
 
 
 def cnn(**settings):

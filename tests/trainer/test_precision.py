@@ -5,7 +5,8 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from sgt_hf import TextAdapter, evaluate_faithfulness, saliency_guided_loss
-from sgt_hf.saliency import evaluating, input_gradient, measuring, reduce_scores, target_outputs
+from sgt_hf.modes import evaluating, measuring
+from sgt_hf.saliency import input_gradient, reduce_scores, target_outputs
 from tests.tiny import make_model, make_rows, make_tokenizer
 from tests.trainer.runs import losses, trained, weights
 
