@@ -48,6 +48,18 @@ def cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: T
     return task_cross_entropy(logits_of(outputs), labels, num_items_in_batch)
 
 
+def loss_of(outputs: Any) -> Tensor | None:
+    """Return the loss that a model computed itself, None where it computed none.
+
+    Args:
+        outputs: What the model returned: a mapping's `loss`, or the first of a tuple where that is a number.
+    """
+    if isinstance(outputs, Mapping):
+        return outputs.get("loss")
+    first = outputs[0] if isinstance(outputs, tuple | list) and outputs else None
+    return first if isinstance(first, Tensor) and first.dim() == 0 else None
+
+
 def require_labels(inputs: Mapping[str, Any]) -> None:
     """Raise where a model computes no loss and there is nothing to compute it from.
 

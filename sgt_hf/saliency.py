@@ -146,7 +146,7 @@ def target_outputs(logits: Tensor, labels: Tensor | None, target: str = "label")
     if target == "label" and labels is None:
         raise ValueError("target 'label' needs labels and the batch has none: pass labels or use target 'predicted'")
     if labels is not None and labels.is_floating_point():
-        chosen = logits > 0 if target == "predicted" else labels > 0
+        chosen = logits > 0 if target == "predicted" else labels >= 0.5
         return (logits * (chosen.float() - (~chosen.any(-1, keepdim=True)).float())).sum(-1)
     labels = one_per_prediction(labels, logits)
     index = logits.argmax(-1) if target == "predicted" or labels is None else labels

@@ -18,7 +18,7 @@ from .data.rationales import DataCollatorWithWordIds, with_word_ids
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
-from .labels import Labels, cross_entropy_of_outputs, require_labels
+from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
 from .loss import SaliencyGuidedLoss
 from .memory import RandomState, backpropagate_masked, with_clean_branch
 from .modes import keeping_statistics
@@ -71,9 +71,12 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         super().__init__(model, args, data_collator, *positional, **kwargs)
         self.knobs = knobs_of(args)
         tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
+        self._loss_by_outputs = False
         if not self.label_names:
             self.label_names = ["labels"]
-            if not takes_anything(self._bare()):  # and no labels, so Trainer would find no loss
+            # A forward that takes anything tells by what it returns whether it computes a loss; no other does.
+            self._loss_by_outputs = self.compute_loss_func is None and takes_anything(self._bare())
+            if not self._loss_by_outputs:
                 self.compute_loss_func = self.compute_loss_func or cross_entropy_of_outputs
         if adapter is None:
             refuse_unknown_input(self._bare(), tokenizer)
@@ -110,7 +113,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """
         self._computed = False
         loss = super().training_step(*args, **kwargs)
-        if not self._computed:
+        if not self._computed and (self.knobs.sgt_kl_weight > 0 or self.args.gradient_accumulation_steps > 1):
             raise ValueError(
                 f"the compute_loss of this {type(self).__name__} does not call SaliencyGuidedTrainer's, so nothing is "
                 "guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or call "
@@ -273,7 +276,14 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 require_labels(inputs)
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if self._loss_by_outputs and self.label_smoother is None:
+            outputs = model(**inputs)
+            loss = loss_of(outputs)
+            if loss is None:
+                require_labels(inputs)
+                loss, outputs = cross_entropy_of_outputs(outputs, inputs["labels"]), {"logits": logits_of(outputs)}
+        else:
+            loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if isinstance(share, Tensor):  # a mean over no label at all is not a number, and its share is 0
             loss = loss.where(share > 0, 0.0)
         return loss * share, outputs
@@ -305,9 +315,11 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
         collator, own_loss = self.data_collator, self.compute_loss_func not in (None, cross_entropy_of_outputs)
-        if self._drops_extra_columns:
+        if self._drops_extra_columns and self.knobs.sgt_kl_weight > 0 and dataset is self.train_dataset:
             refuse_lost_columns(dataset, collator, self.adapter)
-        self.data_collator = NamingCollator(collator, dataset, self._bare(), any_labels=own_loss)
+        self.data_collator = NamingCollator(
+            collator, dataset, self._bare(), names=self.label_names, any_labels=own_loss
+        )
         try:
             return super()._get_dataloader(dataset, *args, **kwargs)
         finally:

@@ -62,6 +62,10 @@ class TokenOrder:
     def __init__(self) -> None:
         self._is_turned: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
+    def __reduce__(self) -> tuple[type[TokenOrder], tuple[()]]:
+        """Leave out of a copy what was found in modules that it does not know."""
+        return TokenOrder, ()
+
     def look(self, module: nn.Module, seen: Any, ids: Tensor) -> None:
         """Find out how a module orders tokens, by the ids themselves; once, for it waits for the device.
 
@@ -71,17 +75,18 @@ class TokenOrder:
             ids: (B, L) the batch's.
 
         Raises:
-            ValueError: It was called with something else than the ids of the batch.
+            ValueError: It was called with another number of ids than the batch has, and not because of padding.
         """
         if module in self._is_turned or not isinstance(seen, Tensor):
             return
-        straight = seen.shape[:1] == ids.shape[:1] and _begins_with(seen, ids)
         turned = ids.dim() == 2 and seen.shape == ids.T.shape and torch.equal(seen, ids.T)
+        # Ids may be clamped or hashed on their way; in the shape of the batch they are in its order.
+        straight = _begins_with(seen, ids) or (seen.shape == ids.shape and not turned)
         if not straight and not turned:
             raise ValueError(
-                f"the embedding {type(module).__name__} was called with {tuple(seen.shape)} values that are not the "
-                f"batch's {tuple(ids.shape)} input_ids, so its output cannot be told token by token: this model "
-                "cannot be ranked by text tokens, or name another module, TextAdapter(tokenizer, embedding=...)"
+                f"the embedding {type(module).__name__} was called with {tuple(seen.shape)} values that do not "
+                f"begin with the batch's {tuple(ids.shape)} input_ids, so its output cannot be told token by token: "
+                "this model cannot be ranked; or name another module, TextAdapter(tokenizer, embedding=...)"
             )
         if straight != turned:  # otherwise this batch does not tell
             self._is_turned[module] = turned

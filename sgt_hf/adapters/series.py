@@ -14,6 +14,8 @@ from ..data.other_columns import stack_others
 from .base import Batch, Collator
 from .dense import DenseAdapter
 
+_LABELS = ("labels", "label", "label_ids")
+
 
 class SeriesAdapter(DenseAdapter):
     """Adapter of a classifier over series (B, T, C), whose cells are ranked and masked one by one; padding never is.
@@ -93,9 +95,9 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
     """Make a batch of series, padded at the end with zeros to the longest, and check it while it is still on the CPU.
 
     Args:
-        rows: Each with a series (T, C) under `main_input` (array, tensor or nested list), and perhaps `labels` (or
-            `label`), and an `attention_mask` (T,) of its own, 0 at steps that are padding already. Other columns are
-            stacked, see `stack_others`.
+        rows: Each with a series (T, C) under `main_input` (array, tensor or nested list), and perhaps `labels`,
+            `label` or `label_ids`, and an `attention_mask` (T,) of its own, 0 at steps that are padding already. Other
+            columns are stacked, see `stack_others`.
         main_input: Name of the series.
 
     Returns:
@@ -123,22 +125,18 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
             f"{main_input!r} of row {bad} of the batch is {series[bad][step, channel].item()} at step {step}, channel "
             f"{channel}: fill or leave out such cells; sgt_hf.data.series_rows.check_series finds it in the data"
         )
-    own_masks = "attention_mask" in rows[0]
-    if own_masks or lengths.min() < lengths.max():
-        masks = [
-            _mask_of(row, values, index) if own_masks else torch.ones(len(values))
-            for index, (row, values) in enumerate(zip(rows, series, strict=True))
-        ]
+    if lengths.min() < lengths.max() or any("attention_mask" in row for row in rows):
+        masks = [_mask_of(row, values, index) for index, (row, values) in enumerate(zip(rows, series, strict=True))]
         batch["attention_mask"] = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).long()
-    name = "labels" if "labels" in rows[0] else "label"
-    if name in rows[0]:
+    name = next((name for name in _LABELS if name in rows[0]), None)
+    if name is not None:
         batch["labels"] = torch.as_tensor(np.asarray([row[name] for row in rows]))
-    return stack_others(rows, {main_input, "attention_mask", "labels", "label"}) | batch
+    return stack_others(rows, {main_input, "attention_mask", *_LABELS}) | batch
 
 
 def _mask_of(row: Mapping[str, Any], series: Tensor, index: int) -> Tensor:
-    """Return (T,) of a row's own mask, or say that it is of another length."""
-    mask = torch.as_tensor(np.asarray(row["attention_mask"]))
+    """Return (T,) of a row's own mask, ones where it has none, or say that it is of another length."""
+    mask = torch.as_tensor(np.asarray(row.get("attention_mask", np.ones(len(series), dtype=np.int64))))
     if mask.shape != series.shape[:1]:
         raise ValueError(
             f"attention_mask of row {index} of the batch has shape {tuple(mask.shape)} and its series {len(series)} "

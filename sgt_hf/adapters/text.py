@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -250,7 +250,8 @@ class TextAdapter(Adapter):
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids that carry structure. [UNK] stands for a word of the text, unless the same id has another role."""
-    marked = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    added = getattr(tokenizer, "added_tokens_decoder", None)  # not every backend has it
+    marked = {index for index, token in added.items() if token.special} if isinstance(added, Mapping) else set()
     ids = set(tokenizer.all_special_ids) | marked  # chat templates' tokens have no role, only the mark
     structural = {tokenizer.convert_tokens_to_ids(token) for token in _structural_tokens(tokenizer)}
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in structural:

@@ -1,6 +1,7 @@
 """Captum's saliency methods, bound to an adapter: one score per feature, whatever the batch size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
@@ -43,10 +44,29 @@ __all__ = [
     "method_names",
     "random",
     "random_scores",
+    "refuse_double_product",
     "relative_delta",
     "smooth_grad",
     "warn_if_incomplete",
 ]
+
+
+def refuse_double_product(methods: Iterable[str], reduction: Any) -> None:
+    """Raise where a reduction multiplies by the input what is multiplied by it already.
+
+    Args:
+        methods: Names of `ATTRIBUTIONS`.
+        reduction: See `sgt_hf.saliency.reduce_scores`.
+
+    Raises:
+        ValueError: It does; names the methods.
+    """
+    twice = sorted(CONTRIBUTIONS.intersection(methods))
+    if twice and reduction in ("grad_x_input", "abs_grad_x_input"):
+        raise ValueError(
+            f"reduction {reduction!r} multiplies by the input, and {twice} have done so already: leave them out of "
+            "methods, and measure them in a call of their own with reduction='signed_sum'"
+        )
 
 
 def method_names(methods: Sequence[str]) -> list[str]:

@@ -21,10 +21,19 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
         Each column that holds numbers or tensors, (B, …); texts, pictures and records stay out.
 
     Raises:
-        ValueError: The rows of a column are not of one shape.
+        ValueError: The rows of a column are not of one shape; names it.
     """
     names = [name for name, value in rows[0].items() if name not in own and _is_numeric(value)]
-    return default_data_collator([{name: row[name] for name in names} for row in rows])
+    batch: dict[str, Tensor] = {}
+    for name in names:
+        try:
+            batch |= default_data_collator([{name: row[name]} for row in rows])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the column {name!r} cannot be stacked, for its rows are not of one shape: pad it, or leave it out by "
+                f"remove_columns([{name!r}])"
+            ) from error
+    return batch
 
 
 def _is_numeric(value: Any) -> bool:

@@ -5,7 +5,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -116,7 +116,9 @@ def with_word_ids(collator: Any) -> Any:
     Args:
         collator: Any collator.
     """
-    return DataCollatorWithWordIds(**vars(collator)) if type(collator) is DataCollatorWithPadding else collator
+    if type(collator) is not DataCollatorWithPadding:
+        return collator
+    return DataCollatorWithWordIds(**{part.name: getattr(collator, part.name) for part in fields(collator)})
 
 
 class _Row(NamedTuple):

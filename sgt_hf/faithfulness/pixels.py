@@ -17,7 +17,15 @@ from torch.nn import functional
 
 from ..adapters import Adapter
 from ..adapters.base import Batch, Masking, logits_of
-from ..attribution import ATTRIBUTIONS, AttributionSettings, Point, method_names, relative_delta, warn_if_incomplete
+from ..attribution import (
+    ATTRIBUTIONS,
+    AttributionSettings,
+    Point,
+    method_names,
+    refuse_double_product,
+    relative_delta,
+    warn_if_incomplete,
+)
 from ..data.pixels import PixelTensors
 from ..metrics.accuracy_drop import LEVELS
 from ..modes import measuring
@@ -57,6 +65,7 @@ def pixel_scores(
         ValueError: An unknown method, no image, or images without labels.
     """
     methods = method_names(methods)
+    refuse_double_product(methods, reduction)
     settings = settings or AttributionSettings()
     found: dict[str, list[Tensor]] = {method: [] for method in methods}
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}

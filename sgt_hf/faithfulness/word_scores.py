@@ -17,11 +17,11 @@ from ..adapters.base import Batch, logits_of
 from ..adapters.dense import DenseAdapter
 from ..attribution import (
     ATTRIBUTIONS,
-    CONTRIBUTIONS,
     AttributionSettings,
     Point,
     method_names,
     random_scores,
+    refuse_double_product,
     relative_delta,
     warn_if_incomplete,
 )
@@ -104,11 +104,7 @@ def make_explainer(
             "predictions_under_removal(model, dataset, adapter, scores['gradient']), of sgt_hf.faithfulness.pixels"
         )
     names = method_names(methods)
-    twice = sorted(CONTRIBUTIONS.intersection(names)) if reduction in ("grad_x_input", "abs_grad_x_input") else []
-    if twice:
-        raise ValueError(
-            f"reduction {reduction!r} multiplies by the input, and so do {twice}: use 'signed_sum' for them"
-        )
+    refuse_double_product(names, reduction)
     _check_rows(dataset, adapter.main_input)
     if getattr(getattr(model, "config", None), "problem_type", None) == "multi_label_classification":
         raise ValueError("comprehensiveness is defined by one predicted class, and this model is multi-label")

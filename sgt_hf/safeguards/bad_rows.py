@@ -27,12 +27,22 @@ class NamingCollator:
         collator: Makes the batches.
         dataset: What the rows are from.
         model: Whose labels are class indices, below its `num_labels` if it has that, or K floats if it is multi-label.
+        names: `label_names` of the trainer.
         any_labels: Whether a loss of the user's reads them; only soft ones are refused then.
     """
 
-    def __init__(self, collator: Collator, dataset: Any, model: nn.Module, *, any_labels: bool = False) -> None:
+    def __init__(
+        self,
+        collator: Collator,
+        dataset: Any,
+        model: nn.Module,
+        *,
+        names: Sequence[str] = ("labels",),
+        any_labels: bool = False,
+    ) -> None:
         self._collator = collator
         self._dataset = dataset
+        self._name = names[0] if len(names) == 1 else "labels"
         problem = getattr(getattr(model, "config", None), "problem_type", None)
         self._has_one = problem == "single_label_classification"
         self._has_classes = not any_labels and (problem is None or self._has_one)
@@ -56,7 +66,7 @@ class NamingCollator:
                 self._refuse_labels(rows, error)
                 self._name_culprit(rows, error)
             raise
-        labels = batch.get("labels") if isinstance(batch, Mapping) else None
+        labels = batch.get("labels", batch.get(self._name)) if isinstance(batch, Mapping) else None
         self._refuse_soft(labels, rows)
         if self._are_strange(labels):
             self._refuse_labels(rows)
@@ -89,7 +99,7 @@ class NamingCollator:
 
     def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
-        name = next((name for name in _LABELS if any(name in row for row in rows)), None)
+        name = next((name for name in (*_LABELS, self._name) if any(name in row for row in rows)), None)
         if name is None or not (self._has_classes or self._has_several):
             return
         for index, row in enumerate(rows):

@@ -56,6 +56,9 @@ def refuse_unknown_input(model: Any, processing_class: Any) -> None:
         )
 
 
+_LOOKED_AT = 64  # rows
+
+
 def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
     """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
 
@@ -67,14 +70,23 @@ def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
     Raises:
         ValueError: The data set has such columns.
     """
-    told = {"special_tokens_mask"}  # the tokenizer knows as much
-    lost = sorted((set(adapter.extra_columns) - told) & set(getattr(dataset, "column_names", None) or ()))
+    columns = {"word_ids", "protected"} & set(getattr(dataset, "column_names", None) or ())
+    if not columns or not isinstance(adapter, TextAdapter) or not hasattr(dataset, "__getitem__"):
+        return
+    first = [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
+    lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in first))
     if lost:
         raise ValueError(
             f"the data set's columns {lost} would not reach {type(collator).__name__}, and tokens that they spare "
             "would be masked: leave data_collator out, so that they are padded; or set remove_unused_columns=False if "
             f"yours pads them; or drop them, remove_columns({lost})"
         )
+
+
+def _spares(row: Any, name: str, special: set[int]) -> bool:
+    """Whether a column keeps a token from being masked that is not special anyway."""
+    spared = [value is not None and (value < 0 if name == "word_ids" else value != 0) for value in row[name]]
+    return any(kept and index not in special for kept, index in zip(spared, row["input_ids"], strict=False))
 
 
 def _refuse_regression(config: Any) -> None:

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -110,7 +112,9 @@ def test_what_cannot_be_told_token_by_token_is_refused():
     choices = BertForMultipleChoice(make_model("bert").config)
     several = {name: column.view(1, 2, 4) for name, column in batch.items()}
     with (
-        pytest.raises(ValueError, match=r"called with \(2, 4\) values that are not the batch's \(1, 2, 4\) input_ids"),
+        pytest.raises(
+            ValueError, match=r"called with \(2, 4\) values that do not begin with the batch's \(1, 2, 4\) input_ids"
+        ),
         adapter.capture(choices, several) as captured,
     ):
         choices(**captured.batch)
@@ -125,6 +129,26 @@ def test_what_cannot_be_told_token_by_token_is_refused():
     )
     with pytest.raises(ValueError, match=r"has no get_input_embeddings\(\) that gives a module .*: name the one"):
         adapter.embedding_module(characters)
+
+
+class Clamped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.head = nn.Embedding(8, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(self.words(input_ids.clamp(max=7)).sum(1))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 4)])
+def test_ids_may_be_changed_on_their_way_and_an_adapter_copied(shape):
+    adapter, model, batch = TextAdapter(make_tokenizer("bert")), Clamped(), batch_of(*shape)
+    labels = torch.zeros(shape[0], dtype=torch.long)
+    scores = adapter.scores(model, batch, labels, target="label", reduction="signed_sum")
+    assert torch.allclose(scores, model.head.weight[0].sum().expand(shape), atol=1e-6)
+    again = pickle.loads(pickle.dumps(adapter)).scores(model, batch, labels, target="label", reduction="signed_sum")
+    assert torch.equal(scores, again)
 
 
 class Around(nn.Module):

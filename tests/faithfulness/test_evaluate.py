@@ -329,7 +329,9 @@ def test_bad_settings_are_refused(changes, message):
 
 def test_a_reduction_does_not_multiply_twice():
     tokenizer, rows = make_tokenizer("bert"), rows_of(make_tokenizer("bert"), "good film")
-    with pytest.raises(ValueError, match=r"multiplies by the input, and so do \['integrated_gradients'\]: use 'signed"):
+    with pytest.raises(
+        ValueError, match=r"multiplies by the input, and \['integrated_gradients'\] have done so already"
+    ):
         evaluate_faithfulness(
             make_model("bert"), rows, tokenizer, methods=["gradient", "integrated_gradients"], reduction="grad_x_input"
         )

@@ -72,6 +72,28 @@ def test_a_loss_inside_a_forward_that_takes_anything_is_the_models(tmp_path, wei
         assert losses(guided, "sgt_ce")[0] == pytest.approx(losses(plain)[0], abs=1e-4)
 
 
+class Swallows(Renamed):
+    """Takes anything, of which it wants nothing, and computes no loss."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, **_):
+        logits = self.inner(input_ids, attention_mask, token_type_ids).logits
+        return {"tensor": logits, "dict": {"logits": logits}, "tuple": (logits,)}[self.form]
+
+
+@pytest.mark.parametrize("form", ["tensor", "dict", "tuple"])
+def test_a_forward_that_takes_anything_and_computes_no_loss_gets_cross_entropy(tmp_path, form):
+    settings = {"rows": make_rows(make_tokenizer()), "eval_dataset": make_rows(make_tokenizer(), seed=1)}
+    usual = trained(tmp_path, **settings)
+    # its signature names no labels, so Trainer would drop their column with the unused ones
+    found = trained(tmp_path, model=Swallows(form), remove_unused_columns=False, **settings)
+    assert torch.allclose(weights(usual), weights(found), atol=1e-6)
+    assert found.evaluate()["eval_loss"] == pytest.approx(usual.evaluate()["eval_loss"], rel=1e-5)
+
+
 class Weighted(SaliencyGuidedTrainer):
     """The commonest way of weighing classes."""
 
@@ -88,11 +110,12 @@ class Doubled(SaliencyGuidedTrainer):
 
 
 def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
-    for weight in (0.0, 1.0):
+    trained(tmp_path, Weighted, sgt_kl_weight=0.0, max_steps=1)  # nothing is to be guided
+    for knobs in ({}, {"sgt_kl_weight": 0.0, "gradient_accumulation_steps": 2}):
         with pytest.raises(
             ValueError, match=r"compute_loss of this Weighted does not call .*: pass .*compute_loss_func"
         ):
-            trained(tmp_path, Weighted, sgt_kl_weight=weight)
+            trained(tmp_path, Weighted, **knobs)
     once, twice = (
         trained(tmp_path, max_steps=1, logging_steps=1),
         trained(tmp_path, Doubled, max_steps=1, logging_steps=1),
@@ -124,11 +147,14 @@ def test_a_collator_that_would_not_see_what_spares_tokens_is_refused(tmp_path):
     tokenizer = make_tokenizer()
     collate = DataCollatorWithPadding(tokenizer)
     with pytest.raises(
-        ValueError, match=r"columns \['segment_ids', 'word_ids'\] would not reach function, .*: leave data_collator out"
+        ValueError, match=r"columns \['word_ids'\] would not reach function, .*: leave data_collator out"
     ):
         trained(tmp_path, rows=queried(tokenizer), data_collator=lambda rows: collate(rows))
-    spared = queried(tokenizer).remove_columns(["segment_ids", "word_ids"])
-    trained(tmp_path, rows=spared, data_collator=lambda rows: collate(rows), max_steps=1)
+    without = queried(tokenizer).remove_columns(["segment_ids", "word_ids"])
+    unqueried = queried(tokenizer).map(lambda row: {"word_ids": [max(word, 0) for word in row["word_ids"]]})
+    for rows in (without, unqueried):
+        trained(tmp_path, rows=rows, data_collator=lambda rows: collate(rows), max_steps=1)
+    trained(tmp_path, rows=queried(tokenizer), data_collator=lambda rows: collate(rows), sgt_kl_weight=0.0, max_steps=1)
 
 
 def test_a_batch_may_hold_what_is_no_tensor(tmp_path):
@@ -150,6 +176,14 @@ def test_soft_labels_and_regression_by_a_loss_of_ones_own_are_refused(tmp_path, 
     loss = lambda outputs, labels, num_items_in_batch=None: functional.mse_loss(outputs.logits, labels)  # noqa: E731
     trainer = built(tmp_path, model=make_model(problem_type=problem), rows=rows, compute_loss_func=loss)
     with pytest.raises(ValueError, match=r"\(row \d+ of the data set\) has the label \[.*use transformers.Trainer"):
+        trainer.train()
+
+
+def test_soft_labels_under_another_name_are_refused(tmp_path):
+    rows = make_rows(make_tokenizer()).remove_columns("labels")
+    rows = rows.add_column("targets", [[0.3, 0.7]] * len(rows))
+    trainer = built(tmp_path, model=Targets(), rows=rows, eval_dataset=rows, label_names=["targets"])
+    with pytest.raises(ValueError, match=r"use transformers\.Trainer"):
         trainer.train()
 
 
