@@ -41,7 +41,10 @@ def test_a_rows_own_mask_and_its_other_columns_are_kept():
     assert made["age"].tolist() == [30, 31]
     assert "name" not in made
     assert collate_series(rows[:1])["attention_mask"].tolist() == [[1, 1, 0]]
-    assert collate_series([rows[0], ROWS[1]])["attention_mask"].tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert collate_series([ROWS[0] | {"attention_mask": [1, 1, 0]}, ROWS[1]])["attention_mask"].tolist() == [
+        [1, 1, 0],
+        [1, 0, 0],
+    ]
     assert collate_series([{"input_values": [[1.0]], "label_ids": 1}])["labels"].tolist() == [1]
     with pytest.raises(ValueError, match="the column 'time' cannot be stacked"):
         collate_series([row | {"time": list(range(len(row["input_values"])))} for row in ROWS])
