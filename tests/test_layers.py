@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"masking"},
     "models": set(),
     "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
-    "sanity": {"adapters", "faithfulness"},
+    "sanity": {"adapters", "data", "faithfulness"},
     "safeguards": {"adapters", "data", "faithfulness"},
     "labels": CORE | {"adapters"},
     "guidance": CORE | {"adapters", "training_args"},

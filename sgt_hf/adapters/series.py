@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..data.other_columns import stack_others
+from ..data.other_columns import LABELS, stack_others
 from .base import Batch, Collator
 from .dense import DenseAdapter
-
-_LABELS = ("labels", "label", "label_ids")
 
 
 class SeriesAdapter(DenseAdapter):
@@ -106,7 +104,7 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
 
     Raises:
         ValueError: A series is not (T, C) with the channels of the others, is empty, or holds NaN or infinity; or a
-            mask is not of its length.
+            mask is not of its length, or another column cannot be stacked.
     """
     series = [_as_series(row[main_input], index, main_input) for index, row in enumerate(rows)]
     channels = {values.shape[1] for values in series}
@@ -128,10 +126,10 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
     if lengths.min() < lengths.max() or any("attention_mask" in row for row in rows):
         masks = [_mask_of(row, values, index) for index, (row, values) in enumerate(zip(rows, series, strict=True))]
         batch["attention_mask"] = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).long()
-    name = next((name for name in _LABELS if name in rows[0]), None)
+    name = next((name for name in LABELS if name in rows[0]), None)
     if name is not None:
         batch["labels"] = torch.as_tensor(np.asarray([row[name] for row in rows]))
-    return stack_others(rows, {main_input, "attention_mask", *_LABELS}) | batch
+    return stack_others(rows, {main_input, "attention_mask", *LABELS}) | batch
 
 
 def _mask_of(row: Mapping[str, Any], series: Tensor, index: int) -> Tensor:

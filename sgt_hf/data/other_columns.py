@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor
 from transformers import default_data_collator
 
+LABELS = ("labels", "label", "label_ids")  # what transformers calls a row's label
+
 
 def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dict[str, Tensor]:
     """Stack the other columns of a batch's rows, as transformers' `default_data_collator` does.
@@ -21,7 +23,7 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
         Each column that holds numbers or tensors, (B, …); texts, pictures and records stay out.
 
     Raises:
-        ValueError: The rows of a column are not of one shape; names it.
+        ValueError: The rows of a column are not of one shape, or one lacks it; names the column.
     """
     names = [name for name, value in rows[0].items() if name not in own and _is_numeric(value)]
     batch: dict[str, Tensor] = {}
@@ -30,8 +32,8 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
             batch |= default_data_collator([{name: row[name]} for row in rows])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"the column {name!r} cannot be stacked, for its rows are not of one shape: pad it, or leave it out by "
-                f"remove_columns([{name!r}])"
+                f"the column {name!r} cannot be stacked, for its rows are not of one shape, or one lacks it: pad it, or "
+                f"leave it out by remove_columns([{name!r}])"
             ) from error
     return batch
 

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .other_columns import stack_others
-
-_LABELS = ("labels", "label", "label_ids")
+from .other_columns import LABELS, stack_others
 
 
 class PixelTensors(Dataset[dict[str, Any]]):
@@ -79,10 +77,10 @@ class PixelCollator:
             )
         images = [row["pixel_values"] for row in rows]
         batch = {"pixel_values": stack_images(images, "image {}".format, channels=self.channels)}
-        name = next((name for name in _LABELS if name in rows[0]), None)
+        name = next((name for name in LABELS if name in rows[0]), None)
         if name is not None:
             batch["labels"] = stack_labels([row[name] for row in rows])
-        return batch | stack_others(rows, {"pixel_values", *_LABELS})
+        return batch | stack_others(rows, {"pixel_values", *LABELS})
 
 
 def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels: int | None = None) -> Tensor:

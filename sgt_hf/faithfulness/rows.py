@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
 from ..adapters.base import Batch, base_of, takes_anything
+from ..data.other_columns import LABELS
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def load_batches(
     if collator is None:
         collator = adapter.collator()
     arguments = set(inspect.signature(base_of(model).forward).parameters)
-    wanted = arguments | {*adapter.extra_columns, "label", "label_ids", "labels"}
+    wanted = arguments | {*adapter.extra_columns, *LABELS}
     takes_all = adapter.main_input not in arguments and takes_anything(model)
     device = next(model.parameters()).device
 

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..adapters.base import Collator
+from ..data.other_columns import LABELS
 from ..data.series_rows import is_class
 from .samples import sample_name
 
 Row = Mapping[str, Any]
 
-_LABELS = ("labels", "label", "label_ids")
 _NO_LABEL = -100  # cross-entropy leaves it out
 _OF_ROWS = (LookupError, RuntimeError, TypeError, ValueError)
 
@@ -99,7 +99,7 @@ class NamingCollator:
 
     def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
-        name = next((name for name in (*_LABELS, self._name) if any(name in row for row in rows)), None)
+        name = next((name for name in (*LABELS, self._name) if any(name in row for row in rows)), None)
         if name is None or not (self._has_classes or self._has_several):
             return
         for index, row in enumerate(rows):

@@ -68,7 +68,7 @@ def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
         adapter: Of the model's inputs.
 
     Raises:
-        ValueError: The data set has such columns.
+        ValueError: A column spares a token that is not special, in one of the first rows.
     """
     columns = {"word_ids", "protected"} & set(getattr(dataset, "column_names", None) or ())
     if not columns or not isinstance(adapter, TextAdapter) or not hasattr(dataset, "__getitem__"):
@@ -86,7 +86,7 @@ def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
 def _spares(row: Any, name: str, special: set[int]) -> bool:
     """Whether a column keeps a token from being masked that is not special anyway."""
     spared = [value is not None and (value < 0 if name == "word_ids" else value != 0) for value in row[name]]
-    return any(kept and index not in special for kept, index in zip(spared, row["input_ids"], strict=False))
+    return any(kept and index not in special for kept, index in zip(spared, row.get("input_ids", ()), strict=False))
 
 
 def _refuse_regression(config: Any) -> None:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
-_LABELS = ("labels", "label", "label_ids")
+from ..data.other_columns import LABELS
 
 
 def randomized_copies(model: nn.Module, layers: Sequence[str], *, cascading: bool, seed: int) -> Iterator[nn.Module]:
@@ -99,9 +99,9 @@ def permute_labels(rows: Any, *, seed: int) -> Any:
     Raises:
         ValueError: The rows have no labels.
     """
-    name = next((name for name in _LABELS if len(rows) and name in rows[0]), None)
+    name = next((name for name in LABELS if len(rows) and name in rows[0]), None)
     if name is None:
-        raise ValueError(f"there are no labels to permute: the rows have none of {_LABELS}")
+        raise ValueError(f"there are no labels to permute: the rows have none of {LABELS}")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     if isinstance(rows, Dataset):
         labels = rows.select(order)[name][:]
