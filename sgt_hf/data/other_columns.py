@@ -32,8 +32,8 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
             batch |= default_data_collator([{name: row[name]} for row in rows])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"the column {name!r} cannot be stacked, for its rows are not of one shape, or one lacks it: pad it, or "
-                f"leave it out by remove_columns([{name!r}])"
+                f"the column {name!r} cannot be stacked, for its rows are not of one shape, or one lacks it: pad it, "
+                f"or leave it out by remove_columns([{name!r}])"
             ) from error
     return batch
 
