@@ -16,6 +16,7 @@ from .adapters import Adapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import DataCollatorWithWordIds, with_word_ids
 from .faithfulness import evaluate_faithfulness
+from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
 from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
@@ -315,8 +316,11 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
         collator, own_loss = self.data_collator, self.compute_loss_func not in (None, cross_entropy_of_outputs)
-        if self._drops_extra_columns and self.knobs.sgt_kl_weight > 0 and dataset is self.train_dataset:
-            refuse_lost_columns(dataset, collator, self.adapter)
+        if self.knobs.sgt_kl_weight > 0 and dataset is self.train_dataset and hasattr(dataset, "__getitem__"):
+            if self._drops_extra_columns:
+                refuse_lost_columns(dataset, collator, self.adapter)
+            if self.masking == "delete":  # which changes how far a batch pads
+                refuse_shifted_positions(self._bare(), dataset, self.adapter, collator)
         self.data_collator = NamingCollator(
             collator, dataset, self._bare(), names=self.label_names, any_labels=own_loss
         )

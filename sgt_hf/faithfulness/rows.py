@@ -114,11 +114,19 @@ def load_batches(
         dataset: Rows of features.
         batches: Positions of each batch.
         collator: From rows to batch; None for the adapter's own.
+
+    Raises:
+        ValueError: The forward requires labels, without which it is called here.
     """
     if collator is None:
         collator = adapter.collator()
-    arguments = set(inspect.signature(base_of(model).forward).parameters)
-    wanted = arguments | {*adapter.extra_columns, *LABELS}
+    arguments = inspect.signature(base_of(model).forward).parameters
+    if "labels" in arguments and arguments["labels"].default is inspect.Parameter.empty:
+        raise ValueError(
+            f"the forward of {type(base_of(model)).__name__} requires labels, and a prediction is explained without "
+            "them: give the argument a default, labels=None, and return logits alone then"
+        )
+    wanted = {*arguments, *adapter.extra_columns, *LABELS}
     takes_all = adapter.main_input not in arguments and takes_anything(model)
     device = next(model.parameters()).device
 

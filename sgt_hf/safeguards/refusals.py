@@ -71,7 +71,7 @@ def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
         ValueError: A column spares a token that is not special, in one of the first rows.
     """
     columns = {"word_ids", "protected"} & set(getattr(dataset, "column_names", None) or ())
-    if not columns or not isinstance(adapter, TextAdapter) or not hasattr(dataset, "__getitem__"):
+    if not columns or not isinstance(adapter, TextAdapter):
         return
     first = [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
     lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in first))

@@ -6,6 +6,7 @@ import torch
 from sgt_hf import explain
 from sgt_hf.faithfulness import evaluate_faithfulness
 from tests.tiny import make_model, make_rows, make_tokenizer
+from tests.trainer.runs import trained
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -31,3 +32,11 @@ def test_other_models_and_sides_are_measured(family, side, half):
             model, make_rows(tokenizer, 3), tokenizer, methods=["gradient"], random_draws=1, progress=False
         )
     assert len(report.full) == 3
+
+
+def test_training_refuses_them_where_deletion_changes_the_padding(tmp_path):
+    settings = {"family": "gpt2", "padding_side": "left"}
+    with pytest.raises(ValueError, match=r"padded on the left, .*: set tokenizer.padding_side = 'right'"):
+        trained(tmp_path, **settings, sgt_masking="delete")
+    trained(tmp_path, **settings, sgt_masking="random")
+    trained(tmp_path, **settings | {"family": "llama"}, sgt_masking="delete")

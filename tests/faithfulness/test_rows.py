@@ -4,7 +4,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter
+from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.faithfulness.rows import cut_batches, load_batches, position_limit, survey_rows
 from tests.tiny import make_model, make_rows, make_tokenizer
 
@@ -88,3 +88,18 @@ def test_batches_hold_their_rows_and_leave_the_global_generator_alone():
             real = batch["attention_mask"][place].bool()
             assert batch["input_ids"][place][real].tolist() == rows[row]["input_ids"]
             assert batch["labels"][place] == rows[row]["labels"]
+
+
+class Required(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = make_model()
+
+    def forward(self, input_ids, labels, attention_mask=None):
+        return self.inner(input_ids, attention_mask, labels=labels)
+
+
+def test_a_forward_that_requires_labels_cannot_be_measured_and_is_told_so():
+    tokenizer = make_tokenizer()
+    with pytest.raises(ValueError, match="the forward of Required requires labels, .*: give the argument a default"):
+        evaluate_faithfulness(Required(), make_rows(tokenizer, 3), tokenizer, methods=["gradient"], progress=False)
