@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sgt_hf import SaliencyGuidedArguments
+from sgt_hf.atomic import write_atomically
 from sgt_hf.metrics.significance import student_mean
 
 PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
@@ -39,27 +39,6 @@ def machine() -> dict[str, Any]:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {"device": device, "cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, whenever the process dies.
-
-    Args:
-        path: Target; its folder is made.
-        text: Content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are their owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:

@@ -23,13 +23,14 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs, write_atomically
+from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs
 from benchmarks.images_cell import Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
 from benchmarks.images_tables import ARMS, tables
 from benchmarks.images_training import Cell, Images
 from sgt_hf import PRESETS, SaliencyGuidedArguments
+from sgt_hf.atomic import write_atomically
 from sgt_hf.data.cifar10 import load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
 from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, load_image_folder

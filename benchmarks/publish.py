@@ -26,8 +26,8 @@ from benchmarks import (
     time_series_real,
     time_series_speed,
 )
-from benchmarks.common import write_atomically
 from benchmarks.eraser_arms import ARMS
+from sgt_hf.atomic import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -24,13 +24,14 @@ from datasets import disable_progress_bars
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from benchmarks.common import cell_path, run_cell, write_atomically
+from benchmarks.common import cell_path, run_cell
 from benchmarks.time_series_cell import METHODS, NETWORKS, Cell, member, results
 from benchmarks.time_series_figures import tables
 from benchmarks.time_series_report import write_time_series_report
 from benchmarks.time_series_sample import series_sample
 from benchmarks.time_series_tables import paper
 from benchmarks.time_series_training import ARMS, Member, Recipe, train_together
+from sgt_hf.atomic import write_atomically
 from sgt_hf.data.series import BOX_POSITIONS, SERIES
 
 BOX_MASK_FRACTION = 0.3  # Figure 6's is not in the paper; this is its LSTM's for boxes of a fixed place (Table 8)

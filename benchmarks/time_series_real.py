@@ -20,9 +20,10 @@ from datasets import DatasetDict, disable_progress_bars
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser, PreTrainedModel, PrinterCallback, set_seed
 
-from benchmarks.common import cell_path, markdown_table, run_cell, told_difference, write_atomically
+from benchmarks.common import cell_path, markdown_table, run_cell, told_difference
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import SeriesAdapter
+from sgt_hf.atomic import write_atomically
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.uea import load_uea
 from sgt_hf.faithfulness.pixels import pixel_scores, predictions_under_removal

@@ -15,6 +15,7 @@ GUIDING = {"guidance", "labels", "safeguards"}
 
 # room of sgt_hf (a module or a folder) -> the rooms it may import. Within a room anything goes.
 MAY_IMPORT: dict[str, set[str]] = {
+    "atomic": set(),
     "ranking": set(),
     "saliency": {"ranking"},
     "masking": set(),
@@ -27,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"ranking"},
     "data": {"masking"},
     "models": set(),
-    "faithfulness": CORE | {"adapters", "attribution", "metrics", "data"},
+    "faithfulness": CORE | {"adapters", "atomic", "attribution", "metrics", "data"},
     "sanity": {"adapters", "data", "faithfulness"},
     "safeguards": {"adapters", "data", "faithfulness"},
     "labels": CORE | {"adapters"},
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer": CORE
     | EVALUATION
     | {"adapters", "guidance", "labels", "safeguards", "training_args", "models", "reporting"},
-    "reporting": EVALUATION | {"adapters", "training_args"},
+    "reporting": EVALUATION | {"adapters", "atomic", "training_args"},
     "explain": CORE | EVALUATION | {"adapters", "reporting"},
     "__main__": {"attribution", "explain", "models", "reporting"},
 }

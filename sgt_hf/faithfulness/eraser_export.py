@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from ..atomic import write_atomically
 from ..metrics.plausibility import hard_rationale, spans_of
 from .predictions import Array, Predictions, TextIdentity
 
@@ -80,14 +79,7 @@ def write_jsonl(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
     Raises:
         ValueError: A number is not finite.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own, beside the target: files made there have the permissions that the user's files have.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
-        staging = Path(room, "rows")
-        with staging.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        os.replace(staging, target)
+    write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def _names(predictions: Predictions, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .atomic import write_atomically
+from ..atomic import write_atomically
 from .contents import Picture, Report, Table, TextEntry, View, check_table, check_text
 from .layout import LEVELS, lay_out, make_filters
 from .plots import to_png

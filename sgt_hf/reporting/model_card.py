@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
-from .atomic import write_atomically
+from ..atomic import write_atomically
 from .card_facts import CardFacts, is_repo_id
 from .card_sentences import is_guided, limits, opening, settings_of
 from .card_tables import (

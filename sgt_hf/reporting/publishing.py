@@ -20,7 +20,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils.hub import PushInProgress
 
-from .atomic import copy_atomically, filled_folder, link_or_copy
+from ..atomic import copy_atomically, filled_folder, link_or_copy
 from .model_card import without_secrets
 from .recipe import CONFIG_KEY, RECIPE_FILE, Recipe
 from .remembering import RememberingTrainer

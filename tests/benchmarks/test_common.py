@@ -1,8 +1,6 @@
-import os
-
 import pytest
 
-from benchmarks.common import cell_path, markdown_table, run_cell, set_knobs, write_atomically
+from benchmarks.common import cell_path, markdown_table, run_cell, set_knobs
 from sgt_hf import SaliencyGuidedArguments
 
 
@@ -31,20 +29,6 @@ def test_a_failing_cell_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):  # nan would not be read back by others
         run_cell(path, {}, lambda: {"value": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-
-    def full_disk(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"settings": {"seed": 1}}'])

@@ -101,5 +101,5 @@ class Required(nn.Module):
 
 def test_a_forward_that_requires_labels_cannot_be_measured_and_is_told_so():
     tokenizer = make_tokenizer()
-    with pytest.raises(ValueError, match="the forward of Required requires labels, .*: give the argument a default"):
+    with pytest.raises(ValueError, match=r"the forward of Required requires labels, .*: give the argument a default"):
         evaluate_faithfulness(Required(), make_rows(tokenizer, 3), tokenizer, methods=["gradient"], progress=False)

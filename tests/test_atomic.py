@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from sgt_hf.reporting.atomic import copy_atomically, filled_folder, link_or_copy, write_atomically
+from sgt_hf.atomic import copy_atomically, filled_folder, link_or_copy, write_atomically
 
 
 def test_a_file_is_replaced_whole_and_has_the_rights_of_others(tmp_path):
@@ -25,6 +25,20 @@ def test_a_failure_in_between_leaves_the_folder_as_it_was(tmp_path):
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_of_an_earlier_save_in_other_shards_go(tmp_path):
