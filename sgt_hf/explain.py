@@ -6,9 +6,9 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console, Group
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -178,8 +178,6 @@ def _explanation(
     predicted_only: bool,
 ) -> Explanation:
     scores, places = batch.scores[b][0].cpu().numpy(), (batch.words or [])[b]
-    if not np.isfinite(scores).all():
-        raise ValueError(f"the {how[0]} scores of the text {parts[0][:50]!r} are not finite: are the model's weights?")
     words = []
     for place, score in zip(places.tolist(), scores.tolist(), strict=True):
         part, start, end = raw.words[place]
@@ -218,8 +216,8 @@ def _class_of(target: str | int, names: list[str]) -> int:
         return names.index(target)
     if isinstance(target, str) and target.isdecimal():  # and no name
         target = int(target)
-    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(names):
-        return target
+    if isinstance(target, Integral) and not isinstance(target, bool) and 0 <= target < len(names):
+        return int(target)
     raise ValueError(f"unknown class {target!r}: use 'predicted', a number below {len(names)}, or one of {names}")
 
 

@@ -79,8 +79,13 @@ def reduce_scores(
         (B, F) float32, the remaining axes flattened in order.
 
     Raises:
-        ValueError: The name is not one of `REDUCTIONS`.
+        ValueError: The name is not one of `REDUCTIONS`, or there is no axis of features beside the one of components.
     """
+    if features.dim() < 2 + (dim is not None):
+        raise ValueError(
+            f"features of shape {tuple(features.shape)} have no axis of components beside samples and features: pass "
+            "dim=None (feature_dim=None of the loss), where each entry is a feature of its own"
+        )
     return _named(reduction)(gradient.float(), features.detach().float(), dim).flatten(1)
 
 

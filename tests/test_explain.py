@@ -178,7 +178,7 @@ def test_scores_that_are_no_numbers_are_refused():
     model = make_model()
     with torch.no_grad():
         model.classifier.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="the gradient scores of the text 'good' are not finite"):
+    with pytest.raises(ValueError, match="the gradient scores of sample 0 are not finite"):
         sgt_hf.explain(model, make_tokenizer(), "good")
 
 

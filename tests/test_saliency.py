@@ -94,3 +94,8 @@ def test_padding_and_special_tokens_of_token_classification_are_not_differentiat
     labels = torch.tensor([[-100, 2, -100]])
     assert target_outputs(logits, labels).tolist() == [6.0]
     assert target_outputs(logits, labels, "predicted").tolist() == [7.0]
+
+
+def test_features_without_an_axis_of_components_are_named():
+    with pytest.raises(ValueError, match=r"features of shape \(2, 3\) have no axis of components .*: pass dim=None"):
+        reduce_scores(torch.ones(2, 3), torch.ones(2, 3))

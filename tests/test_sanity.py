@@ -109,6 +109,11 @@ def test_layers_are_blocks_from_input_to_output():
     assert sorted(owned) == sorted(map(id, model.parameters()))
 
 
+def test_embeddings_that_are_one_parameter_are_one_layer():
+    layers = layers_of(make_model("t5"))
+    assert [name for name in layers if "embed_tokens" in name or "shared" in name] == ["transformer.shared"]
+
+
 @pytest.mark.parametrize("order", ["cascading", "independent"])
 def test_each_step_agrees_with_randomising_by_hand(order):
     tokenizer, model = make_tokenizer("roberta"), make_model("roberta")

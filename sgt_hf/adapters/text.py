@@ -113,8 +113,7 @@ class TextAdapter(Adapter):
             return masking(dict(batch), drop)
         columns = self._columns(batch)
         if masking == "delete":
-            if "position_ids" in columns:
-                raise ValueError("'delete' cannot renumber explicit position_ids: leave them out of the batch")
+            _refuse_deletion(batch, columns)
             columns.setdefault("attention_mask", self._real(batch).long())
         return dict(batch) | STRATEGIES[masking](columns, drop, self._facts(batch, granularity))
 
@@ -143,17 +142,35 @@ class TextAdapter(Adapter):
         return self._real(batch).sum(1)
 
     def stack(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of all texts, padded to the longest."""
+        """Return one batch of all texts, padded to the longest; columns of no tokens are joined as they are.
+
+        Raises:
+            ValueError: A column is of another shape in another batch; names it.
+        """
         width = max(batch["input_ids"].shape[1] for batch in batches)
-        padded = [pad_to(self._columns(batch), width, fills=self.fills, pad_left=self._pads_left) for batch in batches]
-        return {name: torch.cat([columns[name] for columns in padded]) for name in padded[0]}
+        per_token = set.intersection(*(_per_token(batch) for batch in batches))
+        joined = {}
+        for name in batches[0]:
+            parts = [batch[name] for batch in batches]
+            if name in per_token:
+                fill = self.fills[name]
+                parts = [pad_to(part, width, fill=fill, pad_left=self._pads_left) for part in parts]
+            shapes = {tuple(part.shape[1:]) for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"the column {name!r} has samples of shapes {sorted(shapes)}, and texts of several lengths are run "
+                    "together: leave the column out, or give it one shape"
+                )
+            joined[name] = torch.cat(parts)
+        return joined
 
     def take(self, batch: Batch, rows: Tensor) -> Batch:
-        """Return the texts at `rows`, cut to the longest of them."""
+        """Return the texts at `rows`, without the padding at the end that all of them have (left: at the start)."""
+        per_token = _per_token(batch)
         chosen = {name: column[rows] for name, column in batch.items()}
-        width = max(int(self.sizes(chosen).max()), 1)
-        part = slice(-width, None) if self._pads_left else slice(width)
-        return {name: column[:, part] for name, column in chosen.items()}
+        used = self._real(chosen).any(0).nonzero().squeeze(1).tolist() or [0, 0]
+        part = slice(used[0], None) if self._pads_left else slice(used[-1] + 1)
+        return {name: column[:, part] if name in per_token else column for name, column in chosen.items()}
 
     def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
         """Embed one special token, as an attribution's baseline.
@@ -262,6 +279,23 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 def _structural_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     roles = tokenizer.special_tokens_map
     return [str(roles[role]) for role in _SPECIAL_ROLES if role in roles]
+
+
+def _per_token(batch: Batch) -> set[str]:
+    """Names of the columns that hold something of each token: (B, L), or (B, L, …) as boxes on a page."""
+    shape = batch["input_ids"].shape
+    return {name for name, column in batch.items() if column.shape[:2] == shape}
+
+
+def _refuse_deletion(batch: Batch, columns: Batch) -> None:
+    """Raise where a column of each token would not become shorter with the text, or would tell its old place."""
+    shape = batch["input_ids"].shape
+    if "position_ids" in columns:
+        raise ValueError("'delete' cannot renumber explicit position_ids: leave them out of the batch")
+    others = {name: getattr(batch[name], "shape", ()) for name in set(batch) - {*columns, "labels"}}
+    long = sorted(name for name, its in others.items() if its[:2] == shape)
+    if long:
+        raise ValueError(f"'delete' cannot shorten the columns {long}, of several axes: use another masking, as 'mask'")
 
 
 def _token_id(tokenizer: PreTrainedTokenizerBase, role: str) -> int | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
-from .completeness import relative_delta, warn_if_incomplete
+from .completeness import refuse_not_finite, relative_delta, warn_if_incomplete
 from .draws import Draws, random_scores
 from .gradients import gradient, gradient_shap, input_x_gradient, integrated_gradients, random, smooth_grad
 from .rescale import deep_lift, deep_shap
@@ -45,6 +45,7 @@ __all__ = [
     "random",
     "random_scores",
     "refuse_double_product",
+    "refuse_not_finite",
     "relative_delta",
     "smooth_grad",
     "warn_if_incomplete",
@@ -70,7 +71,7 @@ def refuse_double_product(methods: Iterable[str], reduction: Any) -> None:
 
 
 def method_names(methods: Sequence[str]) -> list[str]:
-    """Return saliency methods' names as a list, once they are known to be some.
+    """Return saliency methods' names as a list, each once, when they are known to be some.
 
     Args:
         methods: Names of `ATTRIBUTIONS`.
@@ -83,4 +84,4 @@ def method_names(methods: Sequence[str]) -> list[str]:
     unknown = sorted(set(methods) - set(ATTRIBUTIONS))
     if unknown:
         raise ValueError(f"unknown methods {unknown}: use {sorted(ATTRIBUTIONS)}")
-    return list(methods)
+    return list(dict.fromkeys(methods))

@@ -1,4 +1,4 @@
-"""Whether attributions add up to what they explain."""
+"""Whether attributions are numbers, and add up to what they explain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .binding import Attribution, AttributionSettings
+from .binding import Attribution, AttributionSettings, Point
 from .draws import as_rows
 
 _SMALLEST_TOTAL = 1e-3  # of a logit; below it float32's own rounding would look like an error
@@ -33,6 +33,26 @@ def relative_delta(attribution: Attribution, *, dim: int | None) -> Tensor:
         raise ValueError("the method promises no sum, so it has no delta: see Attribution.delta")
     total = as_rows(attribution.values.float(), dim).sum(-1).abs().sum(1)
     return attribution.delta.detach().abs().float() / total.clamp(min=_SMALLEST_TOTAL)
+
+
+def refuse_not_finite(method: str, scores: Tensor, point: Point) -> None:
+    """Raise where a feature that is ranked has no number for a score: it would rank by its place.
+
+    Args:
+        method: Its name.
+        scores: (B, F).
+        point: Where they were taken.
+
+    Raises:
+        ValueError: A score is NaN or infinite; names the sample.
+    """
+    bad = (~scores.isfinite() & point.eligible).any(1)
+    if bad.any():
+        sample = point.index[int(bad.nonzero()[0])]
+        raise ValueError(
+            f"the {method} scores of sample {sample} are not finite: are the model's weights, and the gradients of all "
+            "its operations (a square root's at zero is not)?"
+        )
 
 
 def warn_if_incomplete(method: str, deltas: Tensor | Sequence[float], settings: AttributionSettings) -> None:

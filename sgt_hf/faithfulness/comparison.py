@@ -15,6 +15,7 @@ from .provenance import Provenance
 from .report import FaithfulnessReport
 
 MAX_CONFIDENCE_GAP = 0.05
+FEWEST_TEXTS = 6  # of five that are all alike a sign test still says 6 %, and a bootstrap's interval excludes zero
 # Of the provenance all but what belongs to the model and to its tokenizer.
 _SAME = tuple(part.name for part in fields(Provenance) if part.name not in ("trained_masking", "truncated_words"))
 
@@ -40,9 +41,9 @@ class Difference:
     def verdict(self) -> str:
         """`first` or `second`, the model that does better, or `undecided` where the interval holds zero.
 
-        Of comprehensiveness higher is better, of sufficiency lower.
+        Of comprehensiveness higher is better, of sufficiency lower. Fewer than six texts decide nothing.
         """
-        if not self.interval.excludes_zero:
+        if self.texts < FEWEST_TEXTS or not self.interval.excludes_zero:
             return "undecided"
         return "first" if (self.interval.mean > 0) == ("comprehensiveness" in self.metric) else "second"
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..adapters import Adapter
 from ..attribution import AttributionSettings, method_names
+from ..masking.text import STRATEGIES
 from ..metrics.aopc import BINS, CONVENTIONS
 from .measurement import Job, measure_shares
 from .normalization import NORMALIZATIONS, check_width
@@ -24,6 +25,8 @@ from .removal import Removal
 from .report import Curves, FaithfulnessReport
 from .rows import Rows, survey_rows
 from .word_scores import METHODS, make_explainer, warn_of_deltas
+
+_LEAVES_WORDS = {"previous_salient", "random"}  # maskings that are no removal
 
 
 def evaluate_faithfulness(
@@ -62,7 +65,7 @@ def evaluate_faithfulness(
         adapter: The model's adapter, or its tokenizer.
         methods: Names of `sgt_hf.attribution.ATTRIBUTIONS`. `random` is always added.
         bins: Shares q of the words, ascending in (0, 1].
-        operator: How words are removed: `delete`, or a token in their place: `unk`, `mask`.
+        operator: How words are removed: `delete`, or a token in their place: `unk`, `mask`, `sep`.
         convention: How bins are aggregated, see `sgt_hf.metrics.aopc.aopc`.
         reduction: How an attribution becomes a token's score; a word's is the sum over its tokens.
         granularity: `word` or `token`; None for words where the data has `word_ids`.
@@ -84,8 +87,8 @@ def evaluate_faithfulness(
 
     Raises:
         ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set, a
-            model that does not predict one class of a text, left padding that moves a model's positions, or a row that
-            is longer than the model's positions reach.
+            model that does not predict one class of a text, left padding that moves a model's positions, a row that is
+            longer than the model's positions reach, or scores that are not finite.
     """
     explainer = make_explainer(
         model,
@@ -178,6 +181,9 @@ def _provenance(job: Job, rows: Rows, convention: str, trained_masking: str | No
         steps=settings.steps,
         smooth_grad_samples=settings.samples,
         smooth_grad_noise=settings.noise,
+        shap_samples=settings.shap_samples,
+        shap_baselines=settings.shap_baselines,
+        shap_noise=settings.shap_noise,
         trained_masking=trained_masking,
         truncated_words=None if rows.truncated is None else sum(rows.truncated),
         normalize=job.normalize,
@@ -203,4 +209,9 @@ def _check(job: Job, convention: str) -> None:
     if job.normalize is not None and job.normalize not in NORMALIZATIONS:
         raise ValueError(f"unknown normalize {job.normalize!r}: use one of {NORMALIZATIONS} or None")
     check_width(job.beam_width, 0)
+    if job.removal.operator in _LEAVES_WORDS:
+        raise ValueError(
+            f"operator {job.removal.operator!r} puts words of the text, or of the vocabulary, in the place of removed "
+            f"ones: they are not removed. Use one of {sorted(set(STRATEGIES) - _LEAVES_WORDS)}"
+        )
     job.removal.adapter.check(masking=job.removal.operator, granularity=job.removal.granularity)

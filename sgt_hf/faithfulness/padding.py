@@ -14,6 +14,7 @@ from ..modes import measuring
 from .rows import load_batches, position_limit
 
 _WIDER = 4  # columns of padding
+_LOOKED_AT = 64  # rows, of which the shortest is padded: one as long as the model reads has no room
 _TOLERANCE, _COARSE = 1e-3, 5e-2  # of the largest logit; in half precision
 
 
@@ -21,7 +22,7 @@ def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter, c
     """Raise where padding on the left moves a text's positions, and with them its prediction.
 
     Learned positions that count padding, as GPT-2's do, make every number depend on the texts that are beside a text.
-    The first text is run as it is and padded further.
+    A short text is run as it is and padded further.
 
     Args:
         model: A classifier.
@@ -34,14 +35,16 @@ def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter, c
     """
     if not isinstance(adapter, TextAdapter) or adapter.tokenizer.padding_side != "left":
         return
-    ((_, batch),) = load_batches(model, adapter, dataset, [[0]], collator)
-    batch = {name: column for name, column in batch.items() if name != "labels"}
-    width = batch["input_ids"].shape[1] + _WIDER
+    shortest = min(range(min(len(dataset), _LOOKED_AT)), key=lambda index: len(dataset[index][adapter.main_input]))
+    ((_, batch),) = load_batches(model, adapter, dataset, [[shortest]], collator)
     limit = position_limit(model)
-    if "attention_mask" not in batch or (limit is not None and width > limit):
-        return
-    columns = {name: column for name, column in batch.items() if column.shape == batch["input_ids"].shape}
-    wide = batch | pad_to(columns, width, fills=adapter.fills, pad_left=True)
+    shape = batch["input_ids"].shape
+    tokens = {name: column for name, column in batch.items() if column.shape[:2] == shape and name != "labels"}
+    if limit is not None:  # the end of a text is a text too
+        tokens = {name: column[:, -max(limit - _WIDER, 1) :] for name, column in tokens.items()}
+    batch = {name: column for name, column in batch.items() if name != "labels"} | tokens
+    width = batch["input_ids"].shape[1] + _WIDER
+    wide = batch | {name: pad_to(tokens[name], width, fill=adapter.fills[name], pad_left=True) for name in tokens}
     with measuring(model), torch.no_grad():
         alone, padded = (logits_of(model(**adapter.model_inputs(one))) for one in (batch, wide))
     half = alone.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled(alone.device.type)

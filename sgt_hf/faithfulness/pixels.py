@@ -23,6 +23,7 @@ from ..attribution import (
     Point,
     method_names,
     refuse_double_product,
+    refuse_not_finite,
     relative_delta,
     warn_if_incomplete,
 )
@@ -62,7 +63,7 @@ def pixel_scores(
         the place of padding.
 
     Raises:
-        ValueError: An unknown method, no image, or images without labels.
+        ValueError: An unknown method, no image, images without labels, or scores that are not finite.
     """
     methods = method_names(methods)
     refuse_double_product(methods, reduction)
@@ -71,12 +72,16 @@ def pixel_scores(
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}
     with measuring(model):
         for index, batch in _batches(model, dataset, adapter, batch_size):
-            if "labels" not in batch:
-                raise ValueError("the images have no labels, and it is the true label's score that is explained")
+            if "labels" not in batch or (batch["labels"] < 0).any():
+                raise ValueError(
+                    "a sample has no label, a class from 0 on, and it is the true label's score that is explained: "
+                    "leave out samples without"
+                )
             point = Point(batch[adapter.main_input], adapter.eligible(batch), batch.pop("labels"), index)
             for method in methods:
                 attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
                 scores = reduce_scores(attribution.values, point.features, reduction, dim=adapter.feature_dim)
+                refuse_not_finite(method, scores, point)
                 found[method].append(scores.detach().cpu())
                 if attribution.delta is not None:
                     deltas[method].append(relative_delta(attribution, dim=adapter.feature_dim).cpu())

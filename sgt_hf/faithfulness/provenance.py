@@ -17,10 +17,13 @@ class Provenance:
         unit: `word` or `token`.
         random_draws: Random rankings per text.
         seed: Of noise and random rankings.
-        baseline: Of integrated gradients.
+        baseline: Of integrated gradients, DeepLIFT and the SHAPs.
         steps: Of integrated gradients.
         smooth_grad_samples: Noisy copies.
         smooth_grad_noise: Standard deviation, as a share of the sample's range.
+        shap_samples: Points of GradientSHAP.
+        shap_baselines: Of each sample, in both SHAPs.
+        shap_noise: Of the SHAPs, as a share of the sample's range.
         trained_masking: The masking of saliency guided training, or None.
         truncated_words: Words that the encoding cut off all texts together, or None where the data set does not say.
         normalize: How the limits of AOPC were found: `beam`, `exact`, or None.
@@ -39,6 +42,9 @@ class Provenance:
     steps: int
     smooth_grad_samples: int
     smooth_grad_noise: float
+    shap_samples: int
+    shap_baselines: int
+    shap_noise: float
     trained_masking: str | None = None
     truncated_words: int | None = None
     normalize: str | None = None

@@ -160,7 +160,7 @@ def _predict_batch(removal: Removal, texts: Texts, rows: Tensor, dropped: Tensor
 
 def _distinct(inputs: Batch) -> tuple[Tensor, Tensor]:
     """(M',) the first of each set of samples with the same content, and (M,) each sample's place among them."""
-    columns = [column.flatten(1).cpu().contiguous().numpy().view(np.uint8) for column in inputs.values()]
+    columns = [column.reshape(len(column), -1).cpu().contiguous().numpy().view(np.uint8) for column in inputs.values()]
     device = next(iter(inputs.values())).device
     first, inverse = distinct_rows(np.concatenate(columns, axis=1))
     return torch.from_numpy(first).to(device), torch.from_numpy(inverse).to(device)

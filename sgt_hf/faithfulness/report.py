@@ -63,7 +63,7 @@ class FaithfulnessReport:
         full: (N,) probability of the predicted class.
         empty: (N,) probability of that class with no word left.
         predicted: (N,) class indices.
-        labels: (N,) class indices, or None.
+        labels: (N,) class indices, negative where a text has none; None where no text has.
         scores: By method, each text's (n,) scores of its n units in order.
         provenance: How it was measured.
         predictions: Every class's probabilities and the places of the words, for export and plausibility.
@@ -116,8 +116,11 @@ class FaithfulnessReport:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of texts predicted right, or None without labels."""
-        return None if self.labels is None else float((self.predicted == self.labels).mean())
+        """Share of the labelled texts predicted right, or None without labels."""
+        if self.labels is None:
+            return None
+        labelled = self.labels >= 0
+        return float((self.predicted == self.labels)[labelled].mean())
 
     def summary(self) -> dict[str, Any]:
         """Return the means and the provenance, ready for JSON."""

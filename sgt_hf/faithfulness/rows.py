@@ -59,7 +59,7 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
             f"({over} of {len(lengths)} rows are too long): encode with max_length={limit}, by encode_words so that "
             "the report says how many words were cut; or take a model without a limit"
         )
-    return Rows(lengths, None if None in truncated else truncated)
+    return Rows(lengths, None if None in truncated else [int(words) for words in truncated])
 
 
 def position_limit(model: nn.Module) -> int | None:

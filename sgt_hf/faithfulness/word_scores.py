@@ -22,6 +22,7 @@ from ..attribution import (
     method_names,
     random_scores,
     refuse_double_product,
+    refuse_not_finite,
     relative_delta,
     warn_if_incomplete,
 )
@@ -264,6 +265,7 @@ def _explain(explainer: Explainer, batch: Batch, point: Point, groups: Tensor | 
     for m, method in enumerate(explainer.methods):
         found = ATTRIBUTIONS[method](explainer.model, explainer.adapter, batch, point, explainer.settings)
         score = reduce_scores(found.values, point.features, explainer.reduction, dim=dim)
+        refuse_not_finite(method, score, point)
         scores.append(score if groups is None else group_scores(score.masked_fill(~point.eligible, 0.0), groups))
         if found.delta is not None:
             deltas[:, m] = relative_delta(found, dim=dim)

@@ -141,21 +141,21 @@ def delete(columns: Columns, drop: Tensor, *, real: Tensor, fills: dict[str, int
     return {name: column.gather(1, order).masked_fill(~filled, fills[name]) for name, column in columns.items()}
 
 
-def pad_to(columns: Columns, width: int, *, fills: dict[str, int], pad_left: bool) -> Columns:
-    """Pad token columns to a common width.
+def pad_to(column: Tensor, width: int, *, fill: int, pad_left: bool) -> Tensor:
+    """Pad a token column to a width.
 
     Args:
-        columns: Token columns, each (B, L) with L ≤ width.
+        column: (B, L, …) with L ≤ width.
         width: The new L.
-        fills: What padding holds in each column.
+        fill: What padding holds.
         pad_left: Whether padding stands before the text.
 
     Returns:
-        The columns, each (B, width).
+        (B, width, …).
     """
-    missing = width - next(iter(columns.values())).shape[1]
-    where = (missing, 0) if pad_left else (0, missing)
-    return {name: functional.pad(column, where, value=fills[name]) for name, column in columns.items()}
+    missing = width - column.shape[1]
+    after = (0, 0) * (column.dim() - 2)  # axes are named from the last
+    return functional.pad(column, (*after, *((missing, 0) if pad_left else (0, missing))), value=fill)
 
 
 def _constant(role: str) -> Strategy:

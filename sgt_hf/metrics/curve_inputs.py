@@ -36,3 +36,20 @@ def check_options(metric: str, others: dict[str, Any]) -> None:
     unknown = sorted(set(others) - set(known))
     if unknown:
         raise TypeError(f"{metric} has no options {unknown}: the modules of removal curves read {known}")
+
+
+def require_empty(convention: str, empty: Any) -> None:
+    """Raise where sufficiency's zeroth bin is asked for and not known.
+
+    Args:
+        convention: See `sgt_hf.metrics.curves.aopc`.
+        empty: Probabilities with no word left, or None.
+
+    Raises:
+        ValueError: The convention is `paper`, and there are none.
+    """
+    if convention == "paper" and empty is None:
+        raise ValueError(
+            "convention 'paper' counts a zeroth bin, of sufficiency the probability with no word left: pass empty, one "
+            "probability for each input, or use convention 'eraser'"
+        )

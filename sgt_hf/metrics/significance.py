@@ -95,7 +95,8 @@ def student_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
 def wilcoxon_signed_rank(a: ArrayLike, b: ArrayLike) -> Wilcoxon:
     """Two-sided Wilcoxon signed-rank test of paired values, pairs without a difference left out.
 
-    SciPy takes the exact distribution for up to 50 pairs without ties or zeros, the normal approximation otherwise.
+    SciPy chooses how p is computed: exactly for few pairs, by the normal approximation for many; from when on, and what
+    it does with ties, changes with its version.
 
     Args:
         a: (N,) finite, one model's value per example.

@@ -41,7 +41,8 @@ def layers_of(model: nn.Module) -> dict[str, list[nn.Module]]:
 
     A module within a list is part of the outermost list's entry (`bert.encoder.layer.5`); any other is a layer of its
     own (`bert.pooler.dense`). The order is that of registration, as in `model.named_modules()`, which for a model that
-    registers its parts out of order is not that of its forward.
+    registers its parts out of order is not that of its forward. Modules that share all of their parameters, as T5's
+    embeddings do, are one layer, that of the first.
 
     Args:
         model: Any module.
@@ -50,8 +51,11 @@ def layers_of(model: nn.Module) -> dict[str, list[nn.Module]]:
         Layers by name.
     """
     layers: dict[str, list[nn.Module]] = {}
+    seen: set[nn.Parameter] = set()
     for name, module in model.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
+        own = set(module.parameters(recurse=False))
+        if own - seen:
+            seen |= own
             parts = name.split(".")
             end = next((place + 1 for place, part in enumerate(parts) if part.isdigit()), len(parts))
             layers.setdefault(".".join(parts[:end]), []).append(module)

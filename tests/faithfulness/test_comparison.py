@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from sgt_hf import FaithfulnessReport
-from sgt_hf.faithfulness.comparison import compare, compare_over_operators
+from sgt_hf.faithfulness.comparison import Difference, compare, compare_over_operators
 from sgt_hf.faithfulness.provenance import Provenance
 from sgt_hf.faithfulness.report import Curves
-from sgt_hf.metrics.significance import bootstrap_mean
+from sgt_hf.metrics.significance import Interval, bootstrap_mean
 
 BINS = (0.1, 0.5)
 
@@ -25,7 +25,7 @@ def make_report(removed, kept, *, full=0.9, operator="delete", draws=0.0, extrem
         predicted=np.zeros(len(removed), dtype=int),
         labels=np.zeros(len(removed), dtype=int),
         scores={"gradient": [np.zeros(3)] * len(removed)},
-        provenance=Provenance("eraser", operator, BINS, "auto", "word", 1, 0, "zero", 50, 25, 0.15),
+        provenance=Provenance("eraser", operator, BINS, "auto", "word", 1, 0, "zero", 50, 25, 0.15, 25, 5, 0.09),
         extremes=extremes,
     )
 
@@ -186,3 +186,17 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r"filed under operator 'mask' were made with \['unk'\]"):
         unk = constant(0.1, operator="unk")
         compare_over_operators({"delete": (constant(0.1), constant(0.1)), "mask": (unk, unk)})
+
+
+@pytest.mark.parametrize(("texts", "verdict"), [(1, "undecided"), (5, "undecided"), (6, "first")])
+def test_a_handful_of_texts_decides_nothing(texts, verdict):
+    """Whatever their interval: that of one text is the text itself."""
+    found = Difference("gradient", "comprehensiveness", Interval(0.2, 0.1, 0.3), texts)
+    assert found.verdict == verdict
+
+
+def test_settings_of_the_shaps_are_settings():
+    one = constant(0.1)
+    other = dataclasses.replace(one, provenance=dataclasses.replace(one.provenance, shap_samples=1))
+    with pytest.raises(ValueError, match="not measured alike: shap_samples is 25 and 1"):
+        compare(one, other)

@@ -316,6 +316,8 @@ def test_report_table_summary_and_provenance():
         ({"methods": "gradient"}, r"methods must be a list of names, got the string 'gradient': use \['gradient'\]"),
         ({"convention": "mean"}, "unknown convention 'mean'"),
         ({"operator": "blank"}, "unknown masking 'blank'"),
+        ({"operator": "random"}, r"operator 'random' puts words .* Use one of \['delete', 'mask', 'sep', 'unk'\]"),
+        ({"operator": "previous_salient"}, "operator 'previous_salient' puts words of the text"),
         ({"bins": (0.5, 0.1)}, r"bins must ascend in \(0, 1\]"),
         ({"random_draws": 0}, "random_draws must be ≥ 1, got 0"),
         ({"granularity": "word"}, "granularity 'word' needs a word_ids column"),
@@ -373,3 +375,114 @@ def test_series_and_images_are_sent_to_their_own_functions(adapter, kind):
     own = rf"this measures the words of texts, and \w+ is for {kind}: for series and images take scores = pixel_scores"
     with pytest.raises(ValueError, match=own):
         evaluate_faithfulness(nn.Linear(2, 2), [{"labels": 0}], adapter, operator="channel_mean")
+
+
+class Beside(nn.Module):
+    """Reads, beside the tokens, two numbers of each token and one of each text."""
+
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.count = CountsGood(tokenizer)
+
+    def forward(self, input_ids, attention_mask, boxes, shift=None):
+        logits = self.count(input_ids, attention_mask)["logits"]
+        inside = (boxes.float().sum(-1) * attention_mask).sum(1)
+        return {"logits": logits + torch.stack([torch.zeros_like(inside), inside + shift], dim=1)}
+
+
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+def test_what_a_model_reads_beside_tokens_stays_with_them(padding_side):
+    """σ(2·good − 1 + boxes + shift), of texts of two lengths that are run together."""
+    tokenizer = make_tokenizer("bert", padding_side=padding_side)
+    texts = {"good film": 0.25, "film the good plot film": -0.5}
+
+    def collator(rows):
+        batch = dict(tokenizer.pad([{"input_ids": row["input_ids"]} for row in rows], return_tensors="pt"))
+        boxes = 0.1 * batch["attention_mask"][..., None].expand(-1, -1, 2)
+        return batch | {"boxes": boxes, "shift": torch.tensor([row["shift"] for row in rows])}
+
+    rows = [{"input_ids": tokenizer(text)["input_ids"], "shift": shift} for text, shift in texts.items()]
+    how = {"methods": ["input_x_gradient"], "bins": (0.01,), "progress": False, "collator": collator, "batch_size": 1}
+    model = Beside(tokenizer)
+    with pytest.raises(ValueError, match=r"'delete' cannot shorten the columns \['boxes'\], of several axes"):
+        evaluate_faithfulness(model, rows, tokenizer, **how)
+    report = evaluate_faithfulness(model, rows, tokenizer, operator="mask", **how)
+    for n, (row, shift) in enumerate(zip(rows, texts.values(), strict=True)):
+        beside = 0.2 * len(row["input_ids"]) + shift
+        assert report.predicted[n] == 1
+        assert report.full[n] == pytest.approx(1 / (1 + np.exp(-(1 + beside))), abs=1e-6)
+        assert report.curves["input_x_gradient"].removed[n, 0, 0] == pytest.approx(
+            1 / (1 + np.exp(1 - beside)), abs=1e-6
+        )
+
+
+def test_a_column_of_another_shape_in_another_batch_is_named():
+    tokenizer = make_tokenizer("bert")
+    adapter = TextAdapter(tokenizer)
+    batches = [{"input_ids": torch.ones(2, n, dtype=torch.long), "pairs": torch.ones(2, n, n)} for n in (3, 4)]
+    with pytest.raises(ValueError, match=r"the column 'pairs' has samples of shapes \[\(4, 3\), \(4, 4\)\]"):
+        adapter.stack(batches)
+
+
+def test_rows_that_are_padded_on_the_other_side_lose_no_word():
+    tokenizer = make_tokenizer("bert")
+    model, texts = CountsGood(tokenizer), ["good film", "good good film plot the"]
+
+    def rows(left):
+        width = 9
+        found = []
+        for text in texts:
+            ids = tokenizer(text)["input_ids"]
+            rest = width - len(ids)
+            padding, real = [tokenizer.pad_token_id] * rest, [1] * len(ids)
+            ids, mask = (padding + ids, [0] * rest + real) if left else (ids + padding, real + [0] * rest)
+            found.append({"input_ids": ids, "attention_mask": mask})
+        return found
+
+    reports = [
+        evaluate_faithfulness(model, rows(left), tokenizer, operator="unk", methods=["gradient"], progress=False)
+        for left in (False, True)
+    ]
+    for kind in ("removed", "kept"):
+        right, left = (getattr(report.curves["gradient"], kind) for report in reports)
+        assert left == pytest.approx(right, abs=1e-6)
+    assert reports[0].curves["gradient"].removed[0, 0, 0] < reports[0].full[0]
+
+
+class Rooted(CountsGood):
+    """Its outputs are finite and its gradients are not: of the square root at zero."""
+
+    def forward(self, input_ids, attention_mask):
+        roots = self.embedding(input_ids).squeeze(-1).sqrt() * attention_mask
+        return {"logits": torch.stack([torch.zeros_like(roots[:, 0]), roots.sum(1)], dim=1)}
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    tokenizer = make_tokenizer("bert")
+    with pytest.raises(ValueError, match="the gradient scores of sample 0 are not finite"):
+        evaluate_faithfulness(Rooted(tokenizer), rows_of(tokenizer, "good film"), tokenizer, methods=["gradient"])
+
+
+def test_accuracy_is_of_the_texts_that_have_a_label():
+    tokenizer = make_tokenizer("bert")
+    rows = rows_of(tokenizer, "good film", "bad film", "good plot")
+    rows = rows.remove_columns("labels").add_column("labels", [1, 1, -100])
+    report = evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, methods=[], random_draws=1, progress=False)
+    assert report.accuracy == 0.5
+
+
+def test_a_method_that_is_named_twice_is_measured_once():
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", **MATTERS)
+    rows = make_rows(tokenizer, 3)
+    methods = ["gradient", "gradient", "random", "input_x_gradient"]
+    report = evaluate_faithfulness(model, rows, tokenizer, methods=methods, random_draws=1, progress=False)
+    assert report.methods == ("gradient", "input_x_gradient", "random")
+    chosen = report.predictions.removed["input_x_gradient"][np.arange(3), :, report.predicted]
+    assert np.array_equal(chosen, report.curves["input_x_gradient"].removed[:, 0])
+
+
+def test_a_formatted_data_set_makes_a_summary_for_json():
+    tokenizer = make_tokenizer("bert")
+    rows = rows_of(tokenizer, "good film").add_column("truncated_words", [3]).with_format("torch")
+    report = evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, methods=[], random_draws=1, progress=False)
+    assert json.loads(json.dumps(report.summary()))["provenance"]["truncated_words"] == 3

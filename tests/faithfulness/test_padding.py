@@ -23,6 +23,16 @@ def test_positions_that_count_padding_on_the_left_are_refused(half):
     assert explain(model, tokenizer, ["good film"])  # of one text nothing is padded
 
 
+@pytest.mark.parametrize("sizes", [(38, 2, 5), (40, 40)])
+def test_texts_that_leave_no_room_to_pad_are_seen_through(sizes):
+    """GPT-2 reads 40 tokens here."""
+    tokenizer, model = make_tokenizer("gpt2", padding_side="left"), make_model("gpt2", spread=0.5)
+    rows = [dict(tokenizer("good film " * (size // 2) + "dull " * (size % 2))) for size in sizes]
+    assert [len(row["input_ids"]) for row in rows] == list(sizes)
+    with pytest.raises(ValueError, match="padded on the left"):
+        evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], progress=False)
+
+
 @pytest.mark.parametrize(("family", "side"), [("gpt2", "right"), ("llama", "left")])
 @pytest.mark.parametrize("half", [False, True])
 def test_other_models_and_sides_are_measured(family, side, half):

@@ -187,7 +187,7 @@ def test_roar_keeps_to_the_batch_size():
             lambda: pixel_scores(
                 Linear(), PixelTensors(data().pixel_values, None), ImageAdapter(), methods=("gradient",)
             ),
-            "the images have no labels",
+            "a sample has no label",
         ),
         (
             lambda: predictions_under_removal(Linear(), data(), ImageAdapter(), torch.zeros(5, 4)),

@@ -21,7 +21,9 @@ def make_report(convention):
         predicted=np.array([0, 1]),
         labels=np.array([0, 0]),
         scores={"gradient": [np.zeros(3), np.zeros(2)]},
-        provenance=Provenance(convention, "delete", (0.1, 0.5), "auto", "word", 2, 0, "zero", 50, 25, 0.15),
+        provenance=Provenance(
+            convention, "delete", (0.1, 0.5), "auto", "word", 2, 0, "zero", 50, 25, 0.15, 25, 5, 0.09
+        ),
     )
 
 

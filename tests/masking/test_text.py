@@ -79,8 +79,8 @@ def test_delete_by_hand(pad_left):
     assert short["input_ids"].tolist() == ([[1, 3], [0, 6]] if pad_left else [[1, 3], [6, 0]])
     assert short["attention_mask"].tolist() == ([[1, 1], [0, 1]] if pad_left else [[1, 1], [1, 0]])
     assert short["word_ids"].tolist() == ([[0, 2], [-1, 5]] if pad_left else [[0, 2], [5, -1]])
-    wide = pad_to(short, 4, fills=FILLS, pad_left=pad_left)
-    assert wide["input_ids"].tolist() == ([[0, 0, 1, 3], [0, 0, 0, 6]] if pad_left else [[1, 3, 0, 0], [6, 0, 0, 0]])
+    wide = pad_to(short["input_ids"], 4, fill=0, pad_left=pad_left)
+    assert wide.tolist() == ([[0, 0, 1, 3], [0, 0, 0, 6]] if pad_left else [[1, 3, 0, 0], [6, 0, 0, 0]])
 
 
 @given(st.data(), st.booleans())

@@ -67,3 +67,12 @@ def test_the_evaluate_module_gives_the_same_offline():
 def test_bad_input_is_refused(arrays, message):
     with pytest.raises(ValueError, match=message):
         naopc(*arrays)
+
+
+def test_the_module_asks_for_the_zeroth_bin_as_that_of_aopc_does():
+    arrays = {"full": [0.9], "removed": [[0.5]], "kept": [[0.3]], "sufficiency_limits": [[0.0, 0.5]]}
+    metric = evaluate.load(module_path("naopc"))
+    with pytest.raises(ValueError, match="counts a zeroth bin"):
+        metric.compute(**arrays, convention="paper")
+    found = metric.compute(**arrays, convention="paper", empty=[0.5])
+    assert found["normalized_sufficiency"] == pytest.approx(((0.9 - 0.5 + 0.9 - 0.3) / 2) / 0.5)

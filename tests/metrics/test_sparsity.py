@@ -55,3 +55,9 @@ def test_the_evaluate_module_gives_the_same_offline():
 def test_bad_samples_are_named(measure, bad):
     with pytest.raises(ValueError, match=r"sample 1 must be \(n ≥ 1,\) finite scores"):
         measure([[1.0], bad])
+
+
+@pytest.mark.parametrize("measure", [gini, hoyer])
+def test_no_sample_at_all_is_refused(measure):
+    with pytest.raises(ValueError, match="there are no scores"):
+        measure([])

@@ -7,7 +7,7 @@ from typing import Any
 import evaluate
 import numpy as np
 
-from sgt_hf.metrics.curve_inputs import INPUTS, check_options, curve_features
+from sgt_hf.metrics.curve_inputs import INPUTS, check_options, curve_features, require_empty
 from sgt_hf.metrics.curves import aopc, gain_over_random, probability_drops
 
 _DESCRIPTION = "AOPC comprehensiveness (higher is better) and sufficiency (lower is better) of explanations."
@@ -39,11 +39,7 @@ class Aopc(evaluate.Metric):
         **others: Any,
     ) -> dict[str, Any]:
         check_options("aopc", others)
-        if convention == "paper" and empty is None:
-            raise ValueError(
-                "convention 'paper' counts a zeroth bin, of sufficiency the probability with no word left: pass empty, "
-                "one probability for each input, or use convention 'eraser'"
-            )
+        require_empty(convention, empty)
         result = {
             "comprehensiveness": float(np.mean(aopc(full, removed, convention=convention))),
             "sufficiency": float(np.mean(aopc(full, kept, convention=convention, empty=empty))),

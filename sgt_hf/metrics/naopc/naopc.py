@@ -7,7 +7,7 @@ from typing import Any
 import evaluate
 import numpy as np
 
-from sgt_hf.metrics.curve_inputs import INPUTS, check_options, curve_features
+from sgt_hf.metrics.curve_inputs import INPUTS, check_options, curve_features, require_empty
 from sgt_hf.metrics.curves import Array, aopc, naopc
 
 _DESCRIPTION = "AOPC rescaled by the lowest and highest AOPC that rankings of the same input reach."
@@ -43,6 +43,8 @@ class Naopc(evaluate.Metric):
             raise ValueError(
                 "naopc needs comprehensiveness_limits or sufficiency_limits: (N, 2), lowest and highest AOPC"
             )
+        if sufficiency_limits is not None:
+            require_empty(convention, empty)
         result: dict[str, Any] = {}
         if comprehensiveness_limits is not None:
             values = aopc(full, removed, convention=convention)

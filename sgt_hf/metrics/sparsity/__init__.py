@@ -27,7 +27,7 @@ def gini(scores: Sequence[ArrayLike]) -> Array:
         nothing but zeros favours no word, and is 0 as well.
 
     Raises:
-        ValueError: A sample is empty, not one-dimensional or not finite; the message names it.
+        ValueError: There is no sample, or one is empty, not one-dimensional or not finite; the message names it.
     """
     return _each(scores, _gini)
 
@@ -49,6 +49,8 @@ def hoyer(scores: Sequence[ArrayLike]) -> Array:
 
 
 def _each(scores: Sequence[ArrayLike], measure: Callable[[Array], float]) -> Array:
+    if not len(scores):
+        raise ValueError("there are no scores, of no sample")
     values = np.empty(len(scores))
     for index, sample in enumerate(scores):
         sizes = np.abs(np.asarray(sample, dtype=np.float64))
