@@ -18,19 +18,19 @@ from torch.profiler import ProfilerActivity, profile
 def peak_bytes(work: Callable[[], None], resident: int) -> int:
     """Return the most bytes that tensors hold at a time during some work, what was there before included.
 
-    On an accelerator this is its own counter. On a CPU the profiler's record of allocations is added up, and `resident`
-    is what was there before.
+    What the work adds is told on an accelerator by its own counter, on a CPU by the profiler's record of allocations.
 
     Args:
         work: Some training steps.
         resident: Bytes of parameters, buffers, optimizer state and batch.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available():  # where the models of other modes are too, which are not this one's
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         work()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
+        return resident + torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
         work()
     with tempfile.TemporaryDirectory() as folder:

@@ -119,11 +119,16 @@ def tables(entries: list[dict[str, Any]]) -> dict[str, str]:
     Args:
         entries: What the folder of results holds.
     """
-    header = ["", "test texts", "unmarked documents", *(f"{name}, random" for name in MEASURES.values())]
+    header = ["", "texts", "unmarked documents", *(f"{name}, random" for name in MEASURES.values())]
     header += [f"{name}, human marks" for name in MEASURES.values()]
     rows = []
     for entry in sorted(entries, key=lambda one: one["settings"]["dataset"]):
-        row = [Path(entry["settings"]["dataset"]).name, f"{entry['texts']}", f"{100 * entry['unmarked']:.1f} %"]
+        settings = entry["settings"]
+        row = [
+            Path(settings["dataset"]).name,
+            f"{entry['texts']} {settings['split']}",
+            f"{100 * entry['unmarked']:.1f} %",
+        ]
         row += [_told(entry[of].get(measure)) for of in ("random", "human") for measure in MEASURES]
         rows.append(row)
     return {"all": markdown_table(header, rows)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.eraser_rows import Cells
 from benchmarks.eraser_tables import dataset_tables
+from benchmarks.report_parts import told_settings
 from sgt_hf.reporting.html import Picture, Report, TextEntry, View, write_report
 from sgt_hf.reporting.plots import aopc_curve, gradient_distribution
 
@@ -52,7 +53,7 @@ def eraser_report(datasets: dict[str, Arms], *, command: Sequence[str]) -> Repor
     return Report(
         title=f"ERASER: {', '.join(next(iter(datasets.values())))}",
         lead="Does saliency guided training make explanations more faithful? Arms are paired: they share the initial "
-        "weights, the order of the data, and the test texts.",
+        "weights, the order of the data, and the texts that are measured.",
         tables=tables,
         figures=figures,
         texts=texts,
@@ -87,7 +88,7 @@ def _removal_picture(title: str, method: str, arms: Arms) -> Picture:
         f"{title}: {method}",
         aopc_curve(*curves, bins=bins, band="range"),
         alt=f"Probability lost at {shares} % of the words. {'; '.join(means)}.",
-        caption="Mean over the test texts, then over seeds; the band is from the lowest seed to the highest.",
+        caption="Mean over the texts, then over seeds; the band is from the lowest seed to the highest.",
     )
 
 
@@ -152,7 +153,6 @@ def _provenance(datasets: dict[str, Arms], command: Sequence[str]) -> dict[str, 
         kinds = {", ".join(f"{name} {value}" for name, value in cell[what].items()) for cell in cells}
         found[what] = "; ".join(sorted(kinds))
     for name, arms in datasets.items():
-        settings = next(iter(arms.values()))[0]["settings"]
-        shared = {key: value for key, value in settings.items() if key not in ("arm", "seed", "knobs")}
-        found[f"settings of {Path(name).name}"] = ", ".join(f"{key} {value}" for key, value in shared.items())
+        settings = [cell["settings"] for group in arms.values() for cell in group]
+        found[f"settings of {Path(name).name}"] = told_settings(settings, without=["arm", "seed", "knobs"])
     return found

@@ -63,7 +63,8 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     """
     first = next(iter(arms.values()))[0]
     settings, n, seeds = first["settings"], first["summary"]["n"], len(first_of(arms))
-    title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} test texts, {seeds} seeds"
+    split = settings.get("split", "test")  # the first cells had no choice
+    title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} {split} texts, {seeds} seeds"
     tables = [Table(title, *_values(arms), _notes(arms, brief=brief))]
     if len(arms) > 1:
         tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
@@ -235,6 +236,7 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
         arm
         for arm, group in arms.items()
         if any(cell["summary"]["provenance"]["trained_masking"] == operator for cell in group)
+        and group[0]["settings"]["knobs"].get("sgt_mask_fraction") != 0  # R-Drop masks nothing
     ]
     if flattered:
         lines.append(f"Measured by {operator}, which {', '.join(flattered)} met in training: this favours them.")

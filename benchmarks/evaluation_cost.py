@@ -16,7 +16,6 @@ repeat, and their median is reported.
 from __future__ import annotations
 
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,6 +39,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import cell_path, markdown_table, run_cell
+from benchmarks.cost_inside import now
 from sgt_hf import TextAdapter, evaluate_faithfulness, load_eraser
 from sgt_hf.attribution import ATTRIBUTIONS, AttributionSettings, Point
 from sgt_hf.data.planted import write_planted
@@ -49,6 +49,7 @@ from sgt_hf.data.vocabulary import build_word_tokenizer
 # data set → tokens of a text, goal of the removal pass
 DATASETS = {"movies": (256, 1.15), "esnli": (128, 1.3)}
 IG_GOAL = 1.15
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass
@@ -93,6 +94,7 @@ def measure(args: EvaluationCostArguments, name: str) -> dict[str, Any]:
     """Return seconds of every part and repeat, and the texts' facts."""
     words = read_words(args, name)
     tokenizer, model = make_model(args, words)
+    model = model.to(DEVICE)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="max_length=")
         rows = encode_words(words, tokenizer, max_length=DATASETS[name][0], use_query=False)
@@ -161,7 +163,8 @@ def batches(
     collate = DataCollatorWithWordIds(tokenizer)
     columns = [*tokenizer.model_input_names, "word_ids", "segment_ids"]
     kept = rows.select_columns([name for name in columns if name in rows.column_names])
-    return [collate([kept[i] for i in order[at : at + batch_size]]) for at in range(0, len(order), batch_size)]
+    parts = [collate([kept[i] for i in order[at : at + batch_size]]) for at in range(0, len(order), batch_size)]
+    return [{name: column.to(DEVICE) for name, column in part.items()} for part in parts]
 
 
 def forward(model: PreTrainedModel, parts: Sequence[dict[str, torch.Tensor]]) -> None:
@@ -208,10 +211,10 @@ def integrated_gradients(
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
-    started = time.perf_counter()
+    """Return the seconds of one call, the device waited for."""
+    started = now()
     work()
-    return time.perf_counter() - started
+    return now() - started
 
 
 def ratios(cell: dict[str, Any]) -> dict[str, tuple[np.ndarray, float]]:

@@ -126,9 +126,14 @@ def _heading(name: str, arms: dict[str, Cells]) -> str:
     )
 
 
+NETWORKS = {"mnist_cnn": "CNN", "resnet18_32": "ResNet-18", "vgg16": "VGG-16"}  # ours → as the paper calls them
+
+
 def _accuracy(name: str, arms: dict[str, Cells]) -> str:
     """One row an arm: accuracy and the gradient's area, each beside the paper's."""
     gradient = partial(areas, method="gradient")
+    network = NETWORKS.get(next(iter(arms.values()))[0]["settings"]["network"])
+    theirs = network is not None and PAPER["table3"].get(name, {}).get("network") == network
     rows = []
     for arm, cells in arms.items():
         rows.append(
@@ -136,10 +141,10 @@ def _accuracy(name: str, arms: dict[str, Cells]) -> str:
                 arm,
                 str(len(cells)),
                 _mean(accuracies(cells), 2),
-                _paper(PAPER["table3"].get(name, {}).get(arm)),
+                _paper(PAPER["table3"][name].get(arm) if theirs else None),
                 _compared(arms, cells, accuracies, 2),
                 _mean(gradient(cells), 0),
-                _paper(PAPER["table4"].get(name, {}).get(arm)),
+                _paper(PAPER["table4"].get(name, {}).get(arm) if theirs else None),
                 _compared(arms, cells, gradient),
             ]
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +70,22 @@ def table_2(cells: Cells) -> str:
         for network in networks(cells):
             row = [f"{TITLES[area]} {TITLES[network]}"]
             for method in methods:
-                ours = [mean_difference(chosen(cells, network=network, arm=arm), method, area) for arm in PAIR]
+                ours = of_pair(chosen(cells, network=network), partial(difference, method=method, area=area))
                 row.append(beside(ours, paper()["table_2"][area][network][method]))
             rows.append(row)
-    counts = "; ".join(
-        f"{TITLES[network]} {len({c['settings']['dataset'] for c in chosen(cells, network=network)})} sets, "
-        f"{len({c['settings']['seed'] for c in chosen(cells, network=network)})} seeds"
-        for network in networks(cells)
-    )
+    counts = "; ".join(f"{TITLES[network]} {told_pairs(chosen(cells, network=network))}" for network in networks(cells))
     return (
         f"{markdown_table(['plain → guided (paper)', *methods], rows)}\n\nMean over data sets of the mean over seeds "
-        f"({counts}); random: i.i.d., mean of 10 draws. "
+        f"({counts}), of the trainings that both arms have; random: i.i.d., mean of 10 draws. "
         "A dash: the library refuses the method for the network, or the cells are not there."
     )
+
+
+def told_pairs(cells: Cells) -> str:
+    """Tell how many data sets and seeds `of_pair` takes its means over."""
+    twins = [{twin(cell) for cell in chosen(cells, arm=arm)} for arm in PAIR]
+    shared = [cell for cell in cells if all(twin(cell) in each for each in twins if each)]
+    return f"{len(datasets_of(shared))} sets, {len({cell['settings']['seed'] for cell in shared})} seeds"
 
 
 def gains(cells: Cells) -> str:
@@ -120,8 +123,8 @@ def gain(cells: Cells, method: str, area: str, pair: tuple[str, str], kind: str)
     values = []
     for dataset in datasets_of(cells):
         both = [chosen(cells, dataset=dataset, arm=arm) for arm in pair]
-        seeds = [{cell["settings"]["seed"]: difference(cell, method, area, kind) for cell in some} for some in both]
-        paired = [seeds[0][seed] - seeds[1][seed] for seed in seeds[0] if seed in seeds[1]]
+        found = [{twin(cell): difference(cell, method, area, kind) for cell in some} for some in both]
+        paired = [found[0][key] - found[1][key] for key in found[0] if key in found[1]]
         known = [value for value in paired if np.isfinite(value)]
         if known:
             values.append(float(np.mean(known)))
@@ -141,8 +144,8 @@ def table_7(cells: Cells) -> str:
     for dataset in datasets_of(cells):
         row = [dataset]
         for network in networks(cells):
-            some = [chosen(cells, dataset=dataset, network=network, arm=arm) for arm in PAIR]
-            ours = [mean(100 * cell["accuracy"]["test"] for cell in group) for group in some]
+            some = chosen(cells, dataset=dataset, network=network)
+            ours = of_pair(some, lambda cell: 100 * cell["accuracy"]["test"])
             row.append(beside(ours, paper()["table_7"][dataset][network], digits=1, paper_digits=0))
         rows.append(row)
     return markdown_table(["accuracy %, plain → guided (paper)", *(TITLES[n] for n in networks(cells))], rows)
@@ -158,7 +161,7 @@ def details(cells: Cells, network: str) -> str:
             fractions = {f"{100 * cell['settings']['mask_fraction']:g}" for cell in guided}
             row = [TITLES[area], dataset, ", ".join(sorted(fractions)) or "–"]
             for method in methods:
-                ours = [mean_difference(chosen(cells, dataset=dataset, arm=arm), method, area) for arm in PAIR]
+                ours = of_pair(chosen(cells, dataset=dataset), partial(difference, method=method, area=area))
                 row.append(beside(ours, paper()[DETAILS[network]][area][dataset][method]))
             rows.append(row)
     return f"{TITLES[network]}\n\n{markdown_table(['', 'data set', 'k %', *methods], rows)}"
@@ -213,10 +216,30 @@ def area_in(found: dict[str, Any] | None, area: str) -> float:
     return float("nan") if value is None else value
 
 
-def mean_difference(cells: Cells, method: str, area: str) -> float:
-    """Return the mean over data sets of the mean over seeds; NaN where there is none."""
-    each = [mean(difference(cell, method, area) for cell in chosen(cells, dataset=name)) for name in datasets_of(cells)]
-    return mean(each)
+def of_pair(cells: Cells, value: Callable[[dict[str, Any]], float]) -> list[float]:
+    """Return both arms' mean over data sets of the mean over seeds, of the trainings in which both have a value.
+
+    Args:
+        cells: Of one network.
+        value: Of a cell, NaN where it has none.
+
+    Returns:
+        Plain's mean and guided's, NaN where there is none; an arm alone has the mean of all of its own.
+    """
+    known = [{twin(cell): cell for cell in chosen(cells, arm=arm) if np.isfinite(value(cell))} for arm in PAIR]
+    if all(chosen(cells, arm=arm) for arm in PAIR):
+        known = [{key: cell for key, cell in group.items() if all(key in each for each in known)} for group in known]
+    means = []
+    for group in known:
+        trained = list(group.values())
+        means.append(mean(mean(map(value, chosen(trained, dataset=name))) for name in datasets_of(trained)))
+    return means
+
+
+def twin(cell: dict[str, Any]) -> str:
+    """Return what a cell shares with those of other arms that it is paired with: all of its training but k."""
+    own = ("arm", "mask_fraction", "methods")
+    return json.dumps({name: value for name, value in cell["settings"].items() if name not in own}, sort_keys=True)
 
 
 def mean(values: Iterable[float]) -> float:

@@ -165,7 +165,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             raise ValueError("there is no data to evaluate on: pass test_dataset")
         kwargs.setdefault("batch_size", self.args.eval_batch_size)
         kwargs.setdefault("collator", self.data_collator)
-        kwargs.setdefault("trained_masking", self.masking if self.knobs.sgt_kl_weight > 0 else None)
+        kwargs.setdefault("trained_masking", self.masking if self.knobs.masks else None)
         report = evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
         self.remember(dataset, report=report)
         return report

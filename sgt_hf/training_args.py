@@ -118,6 +118,11 @@ class SaliencyGuidedArguments:
         for name in ("sgt_mask_fraction", "sgt_kl_weight", "sgt_warmup_ratio"):
             setattr(self, name, float(getattr(self, name)))
 
+    @property
+    def masks(self) -> bool:
+        """Whether training meets masked inputs at all: R-Drop, with nothing masked, does not."""
+        return self.sgt_kl_weight > 0 and self.sgt_mask_fraction > 0
+
     def kl_weight_at(self, step: int, max_steps: int) -> float:
         """Return λ at an optimizer step: 0 on the steps left out, growing linearly over the warm-up.
 

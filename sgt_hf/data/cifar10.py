@@ -22,7 +22,7 @@ def load_cifar10(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: A file is missing; the message names it.
-        ValueError: A file is no parquet of those columns.
+        ValueError: A file is no parquet of those columns, or a label is not from 0 to 9.
     """
     folder = Path(folder).expanduser()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
@@ -34,5 +34,9 @@ def load_cifar10(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
         try:
             splits[split] = datasets.Dataset.from_parquet(str(path), features=features)
         except (datasets.exceptions.DatasetGenerationError, datasets.table.CastError) as error:
-            raise ValueError(f"{path} is no parquet file with columns image and label ({error})") from error
+            cause = error.__cause__ or error
+            raise ValueError(f"{path} is no parquet file of images and labels from 0 to 9 ({cause})") from error
+        for row, label in enumerate(splits[split]["label"]):
+            if label is None or not 0 <= label < len(CLASSES):
+                raise ValueError(f"{path}, row {row}: the label is {label}, and should be from 0 to 9")
     return datasets.DatasetDict(splits)

@@ -174,7 +174,11 @@ class PixelDataset(Dataset[dict[str, Any]]):
         ]
         if self.label_column is None:
             return made
-        return [row | {"labels": label} for row, label in zip(made, columns[self.label_column], strict=True)]
+        labels = columns[self.label_column]
+        for index, label in zip(indices, labels, strict=True):
+            if label is None:
+                raise ValueError(f"{self._name(index)} has no {self.label_column!r}: leave such rows out, filter(...)")
+        return [row | {"labels": label} for row, label in zip(made, labels, strict=True)]
 
     def _name(self, index: int) -> str:
         return _named(f"row {index}", self.rows[index][self.image_column])
@@ -215,14 +219,25 @@ def _named(where: str, entry: Mapping[str, Any] | None) -> str:
     return f"{where} ({path})" if path else where
 
 
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # folder → split
+
+
+def _holds_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+
+
 def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
-    """Load a folder of images, one subfolder a class, as `datasets`' `imagefolder` does, which also finds splits.
+    """Load a folder of images, one subfolder a class, by `datasets`' `imagefolder`.
+
+    Splits are the folders of that name and no others: `imagefolder` itself would take a class called `bullet_train` for
+    a part of the training set.
 
     Args:
-        folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg`, or without splits `CLASS/NAME.jpg`.
+        folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg` (and `validation` or `val`), or without splits
+            `CLASS/NAME.jpg`.
 
     Returns:
-        Splits with columns `image` and `label`.
+        Splits with columns `image` and `label`, sorted by class; one called `train` where the folder has none.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -231,10 +246,13 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
+    splits = {name: split for name, split in _SPLITS.items() if _holds_folders(folder / name)}
+    files = {split: f"{name}/**" for name, split in splits.items()} or {"train": "**"}
     try:
-        found = datasets.load_dataset("imagefolder", data_dir=str(folder))
-    except (datasets.exceptions.DatasetGenerationError, datasets.data_files.EmptyDatasetError) as error:
+        found = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)
+    except (datasets.exceptions.DatasetGenerationError, FileNotFoundError, ValueError) as error:  # of no file, no image
         raise ValueError(f"{folder} holds no images that can be loaded ({error})") from error
-    if any("label" not in split.column_names for split in found.values()):
+    classes = next(iter(found.values())).features["label"].names
+    if set(classes) <= {folder.name, *_SPLITS}:  # the folder above an image is its class
         raise ValueError(f"{folder} has no classes: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
     return found

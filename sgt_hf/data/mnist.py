@@ -76,8 +76,9 @@ def _read_split(image_file: Path, label_file: Path) -> datasets.Dataset:
         raise IdxFormatError(f"{image_file} holds {images.dtype} {images.shape}, no images: expected uint8 (N, H, W)")
     if labels.shape != images.shape[:1]:
         raise IdxFormatError(f"{label_file} holds labels {labels.shape} and {image_file} {len(images)} images")
-    if labels.max(initial=0) > 9:
-        raise IdxFormatError(f"{label_file} holds the label {labels.max()} at row {labels.argmax()}: expected 0 to 9")
+    wrong = np.flatnonzero((labels < 0) | (labels > 9))
+    if len(wrong):
+        raise IdxFormatError(f"{label_file} holds the label {labels[wrong[0]]} at row {wrong[0]}: expected 0 to 9")
     return digit_rows(images, labels)
 
 

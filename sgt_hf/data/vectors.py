@@ -25,7 +25,7 @@ class WordVectors:
         matrix: Shape (V, D), finite.
 
     Raises:
-        ValueError: The two do not fit each other.
+        ValueError: The two do not fit each other, or a vector is not finite.
     """
 
     words: list[str]
@@ -34,6 +34,9 @@ class WordVectors:
     def __post_init__(self) -> None:
         if self.matrix.ndim != 2 or len(self.words) != len(self.matrix) or not self.words:
             raise ValueError(f"{len(self.words)} words do not fit vectors of shape {tuple(self.matrix.shape)}")
+        if not self.matrix.isfinite().all():
+            row = int((~self.matrix.isfinite()).any(1).long().argmax())
+            raise ValueError(f"the vector of {self.words[row]!r} (row {row}) is not finite")
 
 
 @runtime_checkable
@@ -127,20 +130,23 @@ def _read_torchtext_cache(path: Path) -> WordVectors:
         itos, _, vectors, _ = torch.load(path, map_location="cpu", weights_only=True)
         return WordVectors(list(itos), vectors.to(torch.float32))
     except (UnpicklingError, RuntimeError, TypeError, AttributeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not torchtext's cache of word vectors (itos, stoi, vectors, dim)") from error
+        raise ValueError(
+            f"{path} is not torchtext's cache of word vectors (itos, stoi, vectors, dim): {error}"
+        ) from error
 
 
 def _read_text(path: Path) -> WordVectors:
     """Read a GloVe or word2vec text file."""
     words: list[str] = []
     numbers = array("f")
-    dimension: int | None = None
+    dimension = promised = None
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             # Only line feeds end a line and only spaces part its fields: words may hold other Unicode white space.
             try:
-                text = line.decode("utf-8").rstrip(" \r\n")
-                if number == 1 and (dimension := _header_dimension(text)) is not None:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \r\n")
+                if number == 1 and (header := _header(text)) is not None:
+                    promised, dimension = header
                     continue
                 dimension = dimension or text.count(" ")
                 word, values = _parse_line(text, dimension)
@@ -150,13 +156,15 @@ def _read_text(path: Path) -> WordVectors:
             numbers.extend(values)
     if not words:
         raise ValueError(f"{path} holds no word vectors")
+    if promised not in (None, len(words)):
+        raise ValueError(f"{path} holds {len(words)} words and its first line says {promised}: is it cut off?")
     return WordVectors(words, torch.frombuffer(numbers, dtype=torch.float32).view(len(words), -1))
 
 
-def _header_dimension(line: str) -> int | None:
-    """Read the vectors' size from word2vec's first line, "words dimensions"; None if it is no such line."""
+def _header(line: str) -> tuple[int, int] | None:
+    """Read word2vec's first line, "words dimensions"; None if it is no such line."""
     fields = line.split(" ")
-    return int(fields[1]) if len(fields) == 2 and all(field.isdecimal() for field in fields) else None
+    return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(f.isdecimal() for f in fields) else None
 
 
 def _parse_line(line: str, dimension: int) -> tuple[str, list[float]]:

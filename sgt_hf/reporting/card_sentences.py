@@ -106,4 +106,6 @@ def _limits_of_reports(facts: CardFacts, reports: Sequence[FaithfulnessReport]) 
 
 
 def _unguided(facts: CardFacts) -> bool:
-    return facts.recipe is not None and facts.recipe.knobs.get("sgt_kl_weight") == 0
+    """Whether nothing was masked in training: plain, or with a k of 0."""
+    knobs = {} if facts.recipe is None else facts.recipe.knobs
+    return 0 in (knobs.get("sgt_kl_weight"), knobs.get("sgt_mask_fraction"))

@@ -52,11 +52,12 @@ class PublishingTrainer(RememberingTrainer):
         self._api = HfApi(library_name="sgt_hf")
         super().__init__(*args, **kwargs)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; afterwards the model's config carries the recipe to `model.push_to_hub`."""
         self._finish_current_push()  # this training may write on a checkpoint that an earlier one still pushes
+        self._begin(afresh=bool(resume_from_checkpoint) or self.model_init is not None)
         try:
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             self._mark_config(self.recipe())
 

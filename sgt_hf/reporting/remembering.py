@@ -54,6 +54,7 @@ class RememberingTrainer(Trainer):
         self.evaluations: list[Evaluation] = []
         self._command = running_command()
         self._best: tuple[Fingerprint, int | None] = (), None
+        self._steps_before = 0
         super().__init__(*args, **kwargs)
 
     def evaluate(
@@ -110,7 +111,14 @@ class RememberingTrainer(Trainer):
     def _steps(self) -> int:
         """Optimizer steps behind the present weights: fewer than were done where an earlier checkpoint was loaded."""
         weights, steps = self._best
-        return steps if steps is not None and weights == fingerprint(self._published()) else self.state.global_step
+        if steps is None or weights != fingerprint(self._published()):
+            steps = self.state.global_step
+        return self._steps_before + steps
+
+    def _begin(self, *, afresh: bool) -> None:
+        """Count from here: on top of the steps behind the present weights, unless training does not start from them."""
+        self._steps_before = 0 if afresh else self._steps()
+        self._best, self.state.global_step = ((), None), 0
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write `README.md` into the output folder; see `sgt_hf.reporting.trainer_facts.card_facts`.

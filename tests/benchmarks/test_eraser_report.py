@@ -80,6 +80,27 @@ def test_the_page_on_paper(tmp_path):
     assert "flipped (1)" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_split_and_every_setting_are_told():
+    shown = arms()
+    for one in shown["plain"] + shown["guided"]:
+        one["settings"] |= {"split": "validation", "epochs": 8}
+    shown["guided"][0]["settings"]["epochs"] = 19
+    report = eraser_report({"toy": shown}, command=[])
+    assert report.tables[0].title == "toy, bilstm: 2 validation texts, 2 seeds"
+    assert "epochs 8 or 19" in report.provenance["settings of toy"]
+    assert "test texts" not in report.lead + report.figures[0].caption
+
+
+def test_only_arms_that_mask_meet_an_operator_in_training():
+    shown = arms()
+    for arm, fraction in (("plain", 0.0), ("guided", 0.5)):
+        for one in shown[arm]:
+            one["settings"]["knobs"] = {"sgt_mask_fraction": fraction}
+            one["summary"]["provenance"]["trained_masking"] = "delete"
+    notes = eraser_report({"toy": shown}, command=[]).tables[0].notes
+    assert "Measured by delete, which guided met in training: this favours them." in notes
+
+
 def test_cells_without_a_sample_say_so():
     report = eraser_report({"toy": arms(sample=False)}, command=["x"])
     assert report.texts == []

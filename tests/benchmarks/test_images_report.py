@@ -77,6 +77,15 @@ def test_the_page_on_paper():
     ]
 
 
+def test_the_papers_numbers_stand_beside_the_papers_network_alone():
+    cells = both()
+    for one in cells:
+        one["settings"]["network"] = "resnet18_32"
+    (table,) = images_report(cells, command=[]).tables
+    assert [row[3] for row in table.rows] == ["–", "–"]
+    assert [row[6] for row in table.rows] == ["–", "–"]
+
+
 def test_the_other_kinds_of_cells_have_their_tables_and_curves():
     curve = {"area": 4000.0, "accuracies": [0.9, 0.25]}
     names = {"images": 9, "baseline": "constant", "ig_steps": 5, "smooth_grad_samples": 2, "shap_samples": 2}

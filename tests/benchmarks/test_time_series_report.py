@@ -48,6 +48,21 @@ def test_guidance_stands_beside_its_control():
     assert row["guided − random_mask, permuted columns"] == "+0.100 [+0.100, +0.100]* 2/2"
 
 
+def test_means_beside_each_other_are_of_the_same_trainings():
+    """Plain: +0.2 on two sets of two seeds. Guided: +0.3 on one of them, one seed undefined, one of another recipe."""
+    cells = [cell(name, "plain", seed, sample=False) for name in ("middle", "rare_time") for seed in (0, 1, 2)]
+    cells[0]["methods"]["gradient"]["aup"] = 0.85  # of `middle`, seed 0
+    guided = [cell("middle", "guided", seed, sample=False) for seed in (0, 1, 2)]
+    guided[1]["methods"]["gradient"]["aup"] = None
+    guided[2]["settings"]["epochs"] = 7
+    made = tables([*cells, *guided])
+    assert "0.800 → 0.300" in made["table_2"].splitlines()[2]
+    assert "TCN 1 sets, 2 seeds), of the trainings that both arms have" in made["table_2"]
+    assert "| -0.500 " in made["gain"].splitlines()[2]
+    only = tables(cells[1:])
+    assert "0.200 → – (" in only["table_2"].splitlines()[2]
+
+
 def test_seeds_that_one_arm_did_not_learn_are_left_out_of_a_table_of_their_own():
     """In `middle` the guided arm of seed 0 is ahead by 0.1; that of seed 1 by 0.3, and it is right on 80 %."""
     cells = [cell("middle", arm, seed, sample=False) for arm in ("plain", "guided") for seed in (0, 1)]

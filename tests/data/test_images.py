@@ -285,6 +285,37 @@ def test_an_image_folder(tmp_path):
         PixelDataset(found["train"], RGB.transform())[1]
 
 
+def folders(root, *names, count=2):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            picture(seed=i).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", ["train", "bullet_train", "test_tube", "validation"])
+def test_a_class_called_like_a_split_is_a_class(tmp_path, name):
+    root = folders(tmp_path, *(f"{split}/{one}" for split in ("train", "test") for one in ("bus", name)))
+    found = load_image_folder(root)
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 4, "test": 4}
+    assert found["train"].features["label"].names == sorted(["bus", name])
+    undecoded = found["test"].cast_column("image", datasets.Image(decode=False))
+    assert all("/test/" in image["path"].removeprefix(str(tmp_path)) for image in undecoded["image"])
+    alone = load_image_folder(folders(tmp_path / "alone", "bus", name))
+    assert {split: rows.features["label"].names for split, rows in alone.items()} == {"train": sorted(["bus", name])}
+
+
+def test_splits_without_classes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"has no classes: expected CLASS/NAME\.jpg"):
+        load_image_folder(folders(tmp_path, "train", "test"))
+
+
+def test_an_image_without_a_label_is_named():
+    rows = rows_of([picture(), picture(seed=1)], [1, None])
+    with pytest.raises(ValueError, match="row 1 has no 'label': leave such rows out"):
+        PixelDataset(rows, RGB.transform())[1]
+
+
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is no folder"):
         load_image_folder(tmp_path / "nowhere")
@@ -316,8 +347,13 @@ def test_cifar_from_parquet(tmp_path):
     assert found["test"].features["label"].names == CLASSES
     assert PixelDataset(found["train"], CIFAR10.transform())[1]["pixel_values"].shape == (3, 32, 32)
     (tmp_path / "test.parquet").write_bytes(b"PAR?")
-    with pytest.raises(ValueError, match=r"test\.parquet is no parquet file with columns image and label"):
+    with pytest.raises(ValueError, match=r"test\.parquet is no parquet file of images and labels from 0 to 9 \(.+\)"):
         load_cifar10(tmp_path)
+    for label, message in ((12, "row 1: the label is 12"), (-1, r"row 1: the label is -1"), (None, "label is None")):
+        labels = datasets.Dataset.from_dict({"image": encoded}, features=plain).add_column("label", [3, label])
+        labels.to_parquet(tmp_path / "test.parquet")
+        with pytest.raises(ValueError, match=rf"test\.parquet.*{message}"):
+            load_cifar10(tmp_path)
     (tmp_path / "test.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"test\.parquet does not exist"):
         load_cifar10(tmp_path)

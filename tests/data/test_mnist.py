@@ -119,6 +119,9 @@ def test_images_and_labels_that_do_not_fit(tmp_path):
     (tmp_path / label_file).write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 6, 0, 1, 2, 11, 4, 5]))
     with pytest.raises(IdxFormatError, match=r"holds the label 11 at row 3: expected 0 to 9"):
         load_mnist(tmp_path)
+    (tmp_path / label_file).write_bytes(bytes([0, 0, 9, 1, 0, 0, 0, 6, 0, 255, 2, 1, 4, 5]))  # signed bytes
+    with pytest.raises(IdxFormatError, match=r"holds the label -1 at row 1: expected 0 to 9"):
+        load_mnist(tmp_path)
 
 
 @pytest.mark.slow

@@ -20,7 +20,11 @@ def same(vectors, words=WORDS, matrix=MATRIX):
     assert torch.equal(vectors.matrix, matrix)
 
 
-@pytest.mark.parametrize("text", [TEXT, "3 2\n" + TEXT, TEXT.replace("\n", " \r\n")], ids=["glove", "word2vec", "dos"])
+@pytest.mark.parametrize(
+    "text",
+    [TEXT, "3 2\n" + TEXT, TEXT.replace("\n", " \r\n"), "\ufeff" + TEXT],
+    ids=["glove", "word2vec", "dos", "byte order mark"],
+)
 def test_reads_text_files(tmp_path, text):
     path = tmp_path / "vectors.txt"
     path.write_bytes(text.encode())
@@ -61,6 +65,7 @@ def test_the_real_cache_equals_the_real_text(shared_data):
         ("film 1 2\n\nfine 1 2\n", "line 2: expected"),
         ("film\n", "line 1: expected"),
         ("2 2\n", "holds no word vectors"),
+        ("4 2\n" + TEXT, "holds 3 words and its first line says 4: is it cut off?"),
     ],
 )
 def test_refuses_broken_text_naming_file_and_line(tmp_path, text, message):
@@ -101,6 +106,16 @@ def test_refuses_other_objects_and_missing_files(tmp_path):
         load_word_vectors(tmp_path / "absent.txt")
     with pytest.raises(ValueError, match="2 words do not fit"):
         WordVectors(["a", "b"], MATRIX)
+
+
+def test_refuses_what_is_not_finite_from_anywhere(tmp_path):
+    matrix = MATRIX.clone()
+    matrix[1, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"the vector of 'fine' \(row 1\) is not finite"):
+        WordVectors(WORDS, matrix)
+    torch.save((WORDS, {}, matrix, 2), tmp_path / "vectors.pt")
+    with pytest.raises(ValueError, match=r"vectors\.pt is not torchtext's cache .*: the vector of 'fine'"):
+        load_word_vectors(tmp_path / "vectors.pt")
 
 
 def test_matrix_takes_exact_then_lower_cased_words():

@@ -35,6 +35,9 @@ PROVENANCE = Provenance(
     steps=20,
     smooth_grad_samples=5,
     smooth_grad_noise=0.15,
+    shap_samples=25,
+    shap_baselines=5,
+    shap_noise=0.09,
     trained_masking="previous_salient",
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sgt_hf.reporting import load_recipe
-from tests.tiny import make_rows, make_tokenizer
+from tests.tiny import make_model, make_rows, make_tokenizer
 from tests.trainer.runs import trained
 
 
@@ -74,3 +74,30 @@ def test_the_steps_are_those_of_the_weights(tmp_path, best):
     assert load_recipe(tmp_path / "saved").steps == best
     assert f"Optimizer steps: {best}." in card_of(trainer)
     assert load_recipe(tmp_path / "checkpoint-8").steps == 8
+
+
+def test_the_steps_of_a_second_training_come_on_top(tmp_path):
+    trainer = trained(tmp_path, max_steps=3)
+    trainer.train()
+    assert trainer.recipe().steps == 6
+    trainer.train()
+    assert trainer.recipe().steps == 9
+
+
+def test_a_training_that_starts_afresh_or_resumes_counts_its_own_steps(tmp_path):
+    afresh = trained(tmp_path / "afresh", max_steps=3, model_init=lambda: make_model(spread=0.5))
+    afresh.train()
+    assert afresh.recipe().steps == 3
+    resumed = trained(tmp_path / "resumed", max_steps=4, save_strategy="steps", save_steps=2)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "resumed" / "checkpoint-2"))
+    assert resumed.recipe().steps == 4
+
+
+def test_a_training_that_masks_nothing_does_not_flatter_deletion(tmp_path):
+    """R-Drop: the two passes of its consistency read the same text."""
+    trainer = trained(tmp_path, sgt_masking="delete", sgt_mask_fraction=0.0)
+    report = trainer.evaluate_faithfulness(rows(1), methods=["gradient"], operator="delete", progress=False)
+    assert report.provenance.trained_masking is None
+    card = card_of(trainer)
+    assert "flatters sufficiency" not in card
+    assert "was not recorded with some numbers" not in card
