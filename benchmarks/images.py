@@ -33,7 +33,8 @@ from sgt_hf import PRESETS, SaliencyGuidedArguments
 from sgt_hf.atomic import write_atomically
 from sgt_hf.data.cifar10 import load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
-from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe, load_image_folder
+from sgt_hf.data.image_folder import load_image_folder
+from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe
 from sgt_hf.data.mnist import load_mnist
 from sgt_hf.data.pixels import PixelTensors
 

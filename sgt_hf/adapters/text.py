@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ from ..data.rationales import DataCollatorWithWordIds
 from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
 from .base import Adapter, Batch, Captured, Masking
 from .embedding import TokenOrder, find_embedding, first_call_hook
+from .special_tokens import special_ids, token_id
 
 GRANULARITIES = ("token", "word")
-_SPECIAL_ROLES = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class TextAdapter(Adapter):
@@ -45,7 +45,7 @@ class TextAdapter(Adapter):
             )
         self.tokenizer = tokenizer
         self.embedding = embedding
-        self.special_ids = _special_ids(tokenizer)
+        self.special_ids = special_ids(tokenizer)
         vocabulary = torch.arange(len(tokenizer))
         self._ordinary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(self.special_ids)))]
         self._order = TokenOrder()
@@ -132,7 +132,7 @@ class TextAdapter(Adapter):
 
     def maskings(self) -> list[str]:
         """Return the names of the strategies that this tokenizer has the tokens for."""
-        missing = {role for role in NEEDS_TOKEN if _token_id(self.tokenizer, role) is None}
+        missing = {role for role in NEEDS_TOKEN if token_id(self.tokenizer, role) is None}
         if self.tokenizer.unk_token_id in self.special_ids:  # GPT-2's [UNK] is its end of text, and often its padding
             missing.add("unk")
         return sorted(set(STRATEGIES) - missing)
@@ -187,7 +187,7 @@ class TextAdapter(Adapter):
         Raises:
             ValueError: The tokenizer has no such token.
         """
-        index = _token_id(self.tokenizer, name)
+        index = token_id(self.tokenizer, name)
         if index is None:
             raise ValueError(f"the tokenizer has no {name} token to make a baseline of: use baseline 'zero'")
         vector = self.embedding_module(model)(torch.tensor([index], device=features.device))
@@ -222,7 +222,7 @@ class TextAdapter(Adapter):
     @property
     def fills(self) -> dict[str, int]:
         """What padding holds in each token column; 0 in those not named."""
-        return defaultdict(int, FILLS | {"input_ids": _token_id(self.tokenizer, "pad") or 0})
+        return defaultdict(int, FILLS | {"input_ids": token_id(self.tokenizer, "pad") or 0})
 
     @property
     def _pads_left(self) -> bool:
@@ -242,7 +242,7 @@ class TextAdapter(Adapter):
         ids, real, groups = batch["input_ids"], self._real(batch), self.groups(batch, granularity)
         special = self._special(batch)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        roles = {role: _token_id(self.tokenizer, role) for role in NEEDS_TOKEN}
+        roles = {role: token_id(self.tokenizer, role) for role in NEEDS_TOKEN}
         known = {role: index for role, index in roles.items() if index is not None}
         return TokenFacts(
             real=real,
@@ -265,22 +265,6 @@ class TextAdapter(Adapter):
         return self._device_copies[device]
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids that carry structure. [UNK] stands for a word of the text, unless the same id has another role."""
-    added = getattr(tokenizer, "added_tokens_decoder", None)  # not every backend has it
-    marked = {index for index, token in added.items() if token.special} if isinstance(added, Mapping) else set()
-    ids = set(tokenizer.all_special_ids) | marked  # chat templates' tokens have no role, only the mark
-    structural = {tokenizer.convert_tokens_to_ids(token) for token in _structural_tokens(tokenizer)}
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in structural:
-        ids.discard(tokenizer.unk_token_id)
-    return ids
-
-
-def _structural_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    roles = tokenizer.special_tokens_map
-    return [str(roles[role]) for role in _SPECIAL_ROLES if role in roles]
-
-
 def _per_token(batch: Batch) -> set[str]:
     """Names of the columns that hold something of each token: (B, L), or (B, L, …) as boxes on a page."""
     shape = batch["input_ids"].shape
@@ -296,11 +280,6 @@ def _refuse_deletion(batch: Batch, columns: Batch) -> None:
     long = sorted(name for name, its in others.items() if its[:2] == shape)
     if long:
         raise ValueError(f"'delete' cannot shorten the columns {long}, of several axes: use another masking, as 'mask'")
-
-
-def _token_id(tokenizer: PreTrainedTokenizerBase, role: str) -> int | None:
-    index = getattr(tokenizer, f"{role}_token_id")
-    return None if index is None else int(index)
 
 
 def _changes(values: Tensor) -> Tensor:

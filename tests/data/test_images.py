@@ -12,13 +12,13 @@ from sgt_hf import SaliencyGuidedTrainer
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.data.cifar10 import CLASSES, load_cifar10
 from sgt_hf.data.digits import DIGITS, load_bundled_digits
+from sgt_hf.data.image_folder import load_image_folder
 from sgt_hf.data.images import (
     CIFAR10,
     MNIST,
     PixelDataset,
     PixelRecipe,
     decode_image,
-    load_image_folder,
 )
 from sgt_hf.data.pixels import PixelCollator, PixelError, PixelTensors
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
@@ -269,61 +269,10 @@ def test_a_recipe_that_cannot_be(make, message):
         make()
 
 
-def test_an_image_folder(tmp_path):
-    for split, count in (("train", 3), ("test", 2)):
-        for name in ("crow", "heron"):
-            folder = tmp_path / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                picture(seed=i).save(folder / f"{i}.png")
-    (tmp_path / "train" / "crow" / "1.png").write_bytes(b"not a picture")
-    found = load_image_folder(tmp_path)
-    assert {name: len(split) for name, split in found.items()} == {"train": 6, "test": 4}
-    assert found["train"].features["label"].names == ["crow", "heron"]
-    assert PixelDataset(found["test"], RGB.transform())[3]["labels"] == 1
-    with pytest.raises(ValueError, match=r"row 1 \(.*train/crow/1\.png\) is no readable image"):
-        PixelDataset(found["train"], RGB.transform())[1]
-
-
-def folders(root, *names, count=2):
-    for name in names:
-        (root / name).mkdir(parents=True)
-        for i in range(count):
-            picture(seed=i).save(root / name / f"{i}.png")
-    return root
-
-
-@pytest.mark.parametrize("name", ["train", "bullet_train", "test_tube", "validation"])
-def test_a_class_called_like_a_split_is_a_class(tmp_path, name):
-    root = folders(tmp_path, *(f"{split}/{one}" for split in ("train", "test") for one in ("bus", name)))
-    found = load_image_folder(root)
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 4, "test": 4}
-    assert found["train"].features["label"].names == sorted(["bus", name])
-    undecoded = found["test"].cast_column("image", datasets.Image(decode=False))
-    assert all("/test/" in image["path"].removeprefix(str(tmp_path)) for image in undecoded["image"])
-    alone = load_image_folder(folders(tmp_path / "alone", "bus", name))
-    assert {split: rows.features["label"].names for split, rows in alone.items()} == {"train": sorted(["bus", name])}
-
-
-def test_splits_without_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"has no classes: expected CLASS/NAME\.jpg"):
-        load_image_folder(folders(tmp_path, "train", "test"))
-
-
 def test_an_image_without_a_label_is_named():
     rows = rows_of([picture(), picture(seed=1)], [1, None])
     with pytest.raises(ValueError, match="row 1 has no 'label': leave such rows out"):
         PixelDataset(rows, RGB.transform())[1]
-
-
-def test_a_folder_without_images(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere is no folder"):
-        load_image_folder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no images that can be loaded"):
-        load_image_folder(tmp_path)
-    picture().save(tmp_path / "alone.png")
-    with pytest.raises(ValueError, match="has no classes"):
-        load_image_folder(tmp_path)
 
 
 def test_the_bundled_digits():
