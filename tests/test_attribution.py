@@ -17,8 +17,8 @@ from sgt_hf.attribution import (
     baseline,
     baseline_distribution,
     forward_from_features,
-    random_scores,
     relative_delta,
+    seeded_scores,
     warn_if_incomplete,
 )
 from sgt_hf.attribution.rescale import RULES
@@ -148,7 +148,7 @@ def test_streams_of_random_numbers_share_nothing():
     first, second = baseline_distribution(None, adapter, point, settings, draws)
     again = Draws(point, None, seed=0)
     found = {
-        "control": random_scores(point.eligible, point.index, draws=1, seed=0)[0],
+        "control": seeded_scores(point.eligible, point.index, draws=1, seed=0)[0],
         "baseline of integrated gradients": baseline(None, adapter, point, "uniform", seed=0),
         "second of the SHAPs'": second,
         "noise": again.normal(1, 0.15)[0],
@@ -346,7 +346,7 @@ def test_deep_lift_is_refused_where_it_would_be_silently_wrong(name, make, messa
 def test_the_random_method_ranks_like_random_scores():
     model = make_model("roberta", num_labels=3)
     values, point = attribute("random", model, "good film not dull", "bad", index=[4, 1])
-    expected = random_scores(point.eligible, [4, 1], draws=1, seed=0)[0]
+    expected = seeded_scores(point.eligible, [4, 1], draws=1, seed=0)[0]
     for reduction in ("auto", "signed_sum", "abs_sum"):
         assert torch.allclose(reduce_scores(values, point.features, reduction), expected, atol=1e-6)
 
@@ -393,12 +393,12 @@ def test_bad_settings_are_refused(changes, message):
 
 def test_random_scores_are_uniform_per_sample_and_zero_elsewhere():
     eligible = torch.tensor([[True, True, False, True], [False, True, True, True]])
-    scores = random_scores(eligible, [7, 3], draws=2000, seed=0)
+    scores = seeded_scores(eligible, [7, 3], draws=2000, seed=0)
     assert scores.shape == (2000, 2, 4)
     assert (scores[:, ~eligible] == 0).all()
     assert scores[:, eligible].mean().item() == pytest.approx(0.5, abs=0.02)
-    assert torch.equal(random_scores(eligible[[1]], [3], draws=2000, seed=0)[:, 0], scores[:, 1])
-    assert not torch.equal(random_scores(eligible, [7, 3], draws=2000, seed=1), scores)
+    assert torch.equal(seeded_scores(eligible[[1]], [3], draws=2000, seed=0)[:, 0], scores[:, 1])
+    assert not torch.equal(seeded_scores(eligible, [7, 3], draws=2000, seed=1), scores)
 
 
 def test_a_baseline_the_tokenizer_lacks_is_refused():

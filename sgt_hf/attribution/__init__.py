@@ -6,7 +6,7 @@ from typing import Any
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
 from .completeness import refuse_not_finite, relative_delta, warn_if_incomplete
-from .draws import Draws, random_scores
+from .draws import Draws, seeded_scores
 from .gradients import gradient, gradient_shap, input_x_gradient, integrated_gradients, random, smooth_grad
 from .rescale import deep_lift, deep_shap
 
@@ -43,7 +43,7 @@ __all__ = [
     "integrated_gradients",
     "method_names",
     "random",
-    "random_scores",
+    "seeded_scores",
     "refuse_double_product",
     "refuse_not_finite",
     "relative_delta",

@@ -11,8 +11,8 @@ from torch import Tensor
 from .binding import AttributionSettings, Point
 
 
-def random_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) -> Tensor:
-    """Draw uniform scores, each sample from a generator of its own: the control of every ranking.
+def seeded_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) -> Tensor:
+    """Draw uniform scores, each sample's from a generator seeded with its place: the control of every ranking.
 
     Args:
         eligible: (B, F) bool, the features that are ranked (one per group, where there are groups).
@@ -34,7 +34,7 @@ class Draws:
     """A batch's random numbers. How many are taken at a time does not change which they are.
 
     Noise, baselines and points between them are drawn each from a stream of its own, none of them that of
-    `random_scores`: a control must share nothing with what it is a control of.
+    `seeded_scores`: a control must share nothing with what it is a control of.
 
     Args:
         point: The batch.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..adapters.base import Adapter, Batch
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Point, forward_from_features, leaf, repeated
-from .draws import Draws, as_rows, from_rows, portions, random_scores
+from .draws import Draws, as_rows, from_rows, portions, seeded_scores
 
 
 def gradient(
@@ -95,9 +95,9 @@ def random(
 ) -> Attribution:
     """A uniform score for each eligible feature, spread evenly over its components: the control. Promises no sum.
 
-    A group's features add up, so that longer words get more; to rank groups use `random_scores` on their leaders.
+    A group's features add up, so that longer words get more; to rank groups use `seeded_scores` on their leaders.
     """
-    (scores,) = random_scores(point.eligible, point.index, draws=1, seed=settings.seed)
+    (scores,) = seeded_scores(point.eligible, point.index, draws=1, seed=settings.seed)
     rows = as_rows(point.features, adapter.feature_dim)
     values = (scores[..., None] / rows.shape[-1]).expand(rows.shape)
     return Attribution(from_rows(values, point.features, adapter.feature_dim), None)

@@ -20,10 +20,10 @@ from ..attribution import (
     AttributionSettings,
     Point,
     method_names,
-    random_scores,
     refuse_double_product,
     refuse_not_finite,
     relative_delta,
+    seeded_scores,
     warn_if_incomplete,
 )
 from ..modes import measuring
@@ -241,7 +241,7 @@ def _explain_batch(
     point = Point(captured.require(adapter).detach(), eligible, chosen, index)
     found, deltas = _explain(explainer, batch, point, groups)
     leaders = eligible if groups is None else group_leaders(groups, eligible)
-    random = random_scores(leaders, index, draws=draws, seed=explainer.settings.seed)
+    random = seeded_scores(leaders, index, draws=draws, seed=explainer.settings.seed)
     scores = torch.cat([*(score[None] for score in found), random]).transpose(0, 1)
     firsts = list(leaders)
     return Explained(

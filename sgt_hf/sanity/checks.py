@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from ..adapters import Adapter
 from ..faithfulness.word_scores import METHODS, word_scores
 from .randomization import layers_of, permute_labels, randomized_copies
-from .report import SanityReport, compare
+from .report import SanityReport, correlations_of
 
 ORDERS = ("cascading", "independent")
 
@@ -32,7 +32,7 @@ def randomization_check(
     progress: bool = True,
     **how: Any,
 ) -> SanityReport:
-    """Re-initialise a copy of the model layer by layer, from the output back, and compare the explanations.
+    """Re-initialise a copy of the model layer by layer, from the output back, and correlations_of the explanations.
 
     The class explained is always the one that the original model predicts. For layers see `layers_of`.
 
@@ -62,7 +62,7 @@ def randomization_check(
         for randomised in tqdm(copies, total=len(layers), desc="sanity", unit="layer", disable=not progress)
     ]
     check = f"parameters randomised, {order} from the output"
-    return compare(original, steps, check=check, layers=layers, seed=seed)
+    return correlations_of(original, steps, check=check, layers=layers, seed=seed)
 
 
 def label_randomization_check(
@@ -104,4 +104,4 @@ def label_randomization_check(
     original, targets = word_scores(model, dataset, adapter, methods=methods, **how)
     other, _ = word_scores(retrained, dataset, adapter, methods=methods, targets=targets, **how)
     check = "labels permuted in training"
-    return compare(original, [other], check=check, layers=["whole model"], seed=seed)
+    return correlations_of(original, [other], check=check, layers=["whole model"], seed=seed)

@@ -68,7 +68,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return round(float(spearmanr(first, second).statistic), 12)
 
 
-def compare(
+def correlations_of(
     original: dict[str, list[np.ndarray]],
     steps: Sequence[dict[str, list[np.ndarray]]],
     *,
