@@ -32,7 +32,7 @@ def randomization_check(
     progress: bool = True,
     **how: Any,
 ) -> SanityReport:
-    """Re-initialise a copy of the model layer by layer, from the output back, and correlations_of the explanations.
+    """Re-initialise a copy of the model layer by layer, from the output back, and compare the explanations.
 
     The class explained is always the one that the original model predicts. For layers see `layers_of`.
 
