@@ -51,7 +51,10 @@ def kl_divergence(logits: Tensor, masked_logits: Tensor) -> Tensor:
         (…), each ≥ 0 but for rounding, in nats.
     """
     clean, masked = functional.log_softmax(logits.float(), -1), functional.log_softmax(masked_logits.float(), -1)
-    return functional.kl_div(masked, clean, reduction="none", log_target=True).sum(-1)
+    impossible = clean == -torch.inf  # a class that the model rules out adds nothing: 0 · log 0
+    clean, masked = clean.masked_fill(impossible, 0.0), masked.masked_fill(impossible, 0.0)
+    each = functional.kl_div(masked, clean, reduction="none", log_target=True)
+    return each.sum(-1)
 
 
 def bernoulli_kl_divergence(logits: Tensor, masked_logits: Tensor) -> Tensor:
@@ -146,6 +149,7 @@ def saliency_guided_loss(
     """
     if isinstance(kl_weight, int | float) and kl_weight < 0:
         raise ValueError(f"kl_weight must be ≥ 0, got {kl_weight}")
+    _refuse_shapes(logits, labels)
     if scores is None:
         if features is None:
             raise ValueError("there are neither features nor scores: nothing can be ranked")
@@ -166,6 +170,21 @@ def saliency_guided_loss(
         )
     kl, flipped = _compare(logits.detach() if detach_target else logits, masked_logits, labels)
     return SaliencyGuidedLoss(task_loss + kl_weight * kl, task_loss, kl, logits, masked_logits, drop, flipped)
+
+
+def _refuse_shapes(logits: Tensor, labels: Tensor | None) -> None:
+    """Raise where predictions are no distribution over classes, or labels are not theirs."""
+    several = labels is not None and labels.is_floating_point()
+    if logits.dim() < 2 or (logits.shape[-1] == 1 and not several):
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} are no distribution over classes: return two logits for two "
+            "classes, or (B, 1) with labels (B, 1) of float 0 and 1"
+        )
+    if several and labels is not None and labels.shape != logits.shape:
+        raise ValueError(
+            f"float labels are a multi-label task's, of the shape of the logits {tuple(logits.shape)}, and these have "
+            f"{tuple(labels.shape)}: give classes as integers, or labels of that shape"
+        )
 
 
 def _compare(logits: Tensor, masked_logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -125,7 +125,12 @@ def input_gradient(outputs: Tensor, features: Tensor) -> Tensor:
     Raises:
         RuntimeError: `features` is not part of the graph of `outputs`.
     """
-    (gradient,) = torch.autograd.grad(outputs.float().sum(), features, retain_graph=True)
+    (gradient,) = torch.autograd.grad(outputs.float().sum(), features, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        raise RuntimeError(
+            "the prediction has no gradient with respect to what is ranked: a part of the model that runs under "
+            "torch.no_grad() hides it. Freeze that part by requires_grad_(False) instead"
+        )
     return gradient.detach()
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from .adapters import Adapter, adapter_for
+from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
-from .data.rationales import DataCollatorWithWordIds, with_word_ids
+from .data.rationales import PadsTokenColumns, with_word_ids
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.report import FaithfulnessReport
@@ -27,6 +27,7 @@ from .reporting.publishing import PublishingTrainer
 from .safeguards import (
     BadBatches,
     NamingCollator,
+    first_rows,
     last_complete_checkpoint,
     refuse_lost_columns,
     refuse_unknown_input,
@@ -75,10 +76,12 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self._loss_by_outputs = False
         if not self.label_names:
             self.label_names = ["labels"]
-            # A forward that takes anything tells by what it returns whether it computes a loss; no other does.
+            # A forward that takes anything tells by what it returns whether it computes a loss; one that takes no
+            # labels does not.
             self._loss_by_outputs = self.compute_loss_func is None and takes_anything(self._bare())
-            if not self._loss_by_outputs:
+            if not self._loss_by_outputs and self.label_smoother is None:
                 self.compute_loss_func = self.compute_loss_func or cross_entropy_of_outputs
+            self._loss_by_outputs = self.compute_loss_func is None
         if adapter is None:
             refuse_unknown_input(self._bare(), tokenizer)
         self.adapter = adapter or adapter_for(self._bare(), tokenizer)
@@ -89,7 +92,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         # a sequence classifier's loss by gradient_accumulation_steps (transformers issue 47688).
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
-        self._computed = False
+        self._used = False
+        self._items: Any = None
         self._labels = Labels(self.label_names, self._bare())
         self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
 
@@ -106,19 +110,19 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Make a step as `Trainer` does.
 
         Raises:
             ValueError: The loss is a subclass's own, and not guided.
         """
-        self._computed = False
-        loss = super().training_step(*args, **kwargs)
-        if not self._computed and (self.knobs.sgt_kl_weight > 0 or self.args.gradient_accumulation_steps > 1):
+        self._used, self._items = False, num_items_in_batch
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not self._used and (self.knobs.sgt_kl_weight > 0 or self.args.gradient_accumulation_steps > 1):
             raise ValueError(
-                f"the compute_loss of this {type(self).__name__} does not call SaliencyGuidedTrainer's, so nothing is "
-                "guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or call "
-                "super().compute_loss(...) in it"
+                f"the compute_loss of this {type(self).__name__} does not return the loss of SaliencyGuidedTrainer's, "
+                "so nothing is guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or "
+                "make it of what super().compute_loss(...) returns"
             )
         return loss
 
@@ -130,7 +134,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Compute the guided loss in training steps that are guided, and `Trainer`'s own loss otherwise."""
-        self._computed = True
+        if num_items_in_batch is None and model.training:  # as where an override does not pass it on
+            num_items_in_batch = self._items
         weight = self.knobs.kl_weight_at(self.state.global_step, self.state.max_steps) if model.training else 0.0
         self._bad_batches.refuse_shapes(inputs, self.train_dataset if model.training else None)
         if model.training:
@@ -138,11 +143,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         share = self._share_of_step(inputs, num_items_in_batch) if model.training else 1.0
         if weight == 0:
             total, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, num_items_in_batch)
+            self._used = True
         else:
             guided = self._guided_by_branch if self.knobs.sgt_save_memory else self._guided
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
+            total.register_hook(self._note_use)
         if not isinstance(outputs, Mapping) and self.compute_loss_func is cross_entropy_of_outputs:
             outputs = {"logits": logits_of(outputs)}  # Trainer takes the first of a tuple for the loss
         return (total, outputs) if return_outputs else total
@@ -263,10 +270,17 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         process = self.args.process_index if self.args.world_size > 1 else None
         return Guidance(self.adapter, self.knobs, self.masking, process)
 
+    def _note_use(self, _: Tensor) -> None:
+        self._used = True
+
+    def _is_divided(self, items: Any) -> bool:
+        """Whether `Trainer.training_step` will divide the loss by the accumulation steps."""
+        scaled: bool | None = getattr(self, "loss_is_scaled_for_ga", None)  # a subclass's word, in newer transformers
+        return items is None and self.compute_loss_func is None if scaled is None else not scaled
+
     def _backward(self, loss: Tensor, items: Any) -> None:
         """Backpropagate a part of the loss as `Trainer.training_step` will the rest."""
-        counted = items is not None or self.compute_loss_func is not None
-        steps = 1 if counted else self.current_gradient_accumulation_steps
+        steps = self.current_gradient_accumulation_steps if self._is_divided(items) else 1
         with torch.autocast(loss.device.type, enabled=False):  # `compute_loss` runs under it, a backward must not
             self.accelerator.backward(loss / steps)
 
@@ -277,12 +291,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 require_labels(inputs)
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
-        if self._loss_by_outputs and self.label_smoother is None:
-            outputs = model(**inputs)
-            loss = loss_of(outputs)
+        if self._loss_by_outputs:
+            outputs = model(**(inputs if self.label_smoother is None else self._labels.without(inputs)))
+            loss = loss_of(outputs) if self.label_smoother is None else None
             if loss is None:
                 require_labels(inputs)
-                loss, outputs = cross_entropy_of_outputs(outputs, inputs["labels"]), {"logits": logits_of(outputs)}
+                outputs = {"logits": logits_of(outputs)}
+                loss = (self.label_smoother or cross_entropy_of_outputs)(outputs, inputs["labels"])
         else:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if isinstance(share, Tensor):  # a mean over no label at all is not a number, and its share is 0
@@ -292,12 +307,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _share_of_step(self, inputs: dict[str, Any], items: Tensor | int | None) -> Tensor | float:
         """Return the micro-batch's share of the optimizer step's items, on average 1 / accumulation steps.
 
-        Where items cannot be counted Trainer divides by the accumulation steps, and the share is 1. It never divides
-        what a loss function of the user's returns: there each micro-batch has an equal share.
+        Where Trainer divides by the accumulation steps, as where items cannot be counted, the share is 1. It does not
+        divide what a loss function of the user's returns: there each micro-batch has an equal share.
         """
+        if self._is_divided(items):
+            return 1.0
         if items is None:
-            divided = self.compute_loss_func is None
-            return 1.0 if divided else 1 / getattr(self, "current_gradient_accumulation_steps", 1)
+            return 1 / getattr(self, "current_gradient_accumulation_steps", 1)
         replicas = self.accelerator.num_processes // self.get_tp_size()  # tensor-parallel ranks see the same batch
         processes = replicas if self.args.average_tokens_across_devices else 1
         return self._labels.of(inputs).ne(-100).sum() / torch.as_tensor(items).clamp(min=1) * processes
@@ -316,11 +332,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
         collator, own_loss = self.data_collator, self.compute_loss_func not in (None, cross_entropy_of_outputs)
-        if self.knobs.sgt_kl_weight > 0 and dataset is self.train_dataset and hasattr(dataset, "__getitem__"):
-            if self._drops_extra_columns:
-                refuse_lost_columns(dataset, collator, self.adapter)
-            if self.masking == "delete":  # which changes how far a batch pads
-                refuse_shifted_positions(self._bare(), dataset, self.adapter, collator)
+        if dataset is self.train_dataset:
+            self._window = None  # of an attempt that ended for want of memory
+            self._refuse_bad_texts(dataset)
         self.data_collator = NamingCollator(
             collator, dataset, self._bare(), names=self.label_names, any_labels=own_loss
         )
@@ -328,6 +342,16 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             return super()._get_dataloader(dataset, *args, **kwargs)
         finally:
             self.data_collator = collator
+
+    def _refuse_bad_texts(self, dataset: Any) -> None:
+        """Look at the first texts, before the first step."""
+        if self.knobs.sgt_kl_weight == 0 or not isinstance(self.adapter, TextAdapter):
+            return
+        rows = first_rows(dataset)
+        if self._drops_extra_columns:
+            refuse_lost_columns(rows, self.data_collator, self.adapter)
+        if self.masking == "delete" and rows:  # which changes how far a batch pads
+            refuse_shifted_positions(self._bare(), rows, self.adapter, self.data_collator)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -338,7 +362,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     @property
     def _drops_extra_columns(self) -> bool:
         """Whether a collator gets no columns but the model's own."""
-        reads_them = isinstance(self.data_collator, DataCollatorWithWordIds) or self.knobs.sgt_granularity == "word"
+        reads_them = isinstance(self.data_collator, PadsTokenColumns) or self.knobs.sgt_granularity == "word"
         return self.args.remove_unused_columns and not reads_them
 
     def _check(self) -> None:

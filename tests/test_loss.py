@@ -183,3 +183,29 @@ def test_token_classification_counts_labelled_tokens_only():
     scores = torch.autograd.grad(outputs, features)[0].sum(-1)
     for row in range(2):
         assert loss.drop[row].tolist() == oracle.drop_lowest(scores[row].tolist(), [True] * 4, 0.5)
+
+
+def test_a_class_that_the_model_rules_out_adds_nothing():
+    clean, masked = torch.tensor([[1.0, 2.0, -torch.inf]]), torch.tensor([[2.0, 0.5, -torch.inf]])
+    both = [one.clone().requires_grad_() for one in (clean, masked)]
+    found = kl_divergence(*both)
+    assert found.item() == pytest.approx(kl_divergence(clean[:, :2], masked[:, :2]).item())
+    for gradient in torch.autograd.grad(found.sum(), both):
+        assert gradient.isfinite().all()
+        assert gradient[0, 2] == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "message"),
+    [
+        ((4,), torch.ones(4), r"logits of shape \(4,\) are no distribution over classes: return two logits"),
+        ((4, 1), torch.ones(4, dtype=torch.long), r"logits of shape \(4, 1\) are no distribution"),
+        ((4, 1), torch.ones(4), r"of the shape of the logits \(4, 1\), and these have \(4,\)"),
+        ((4, 2), torch.ones(4), r"of the shape of the logits \(4, 2\), and these have \(4,\)"),
+    ],
+)
+def test_predictions_of_another_shape_are_refused(shape, labels, message):
+    x = torch.randn(4, 3, requires_grad=True)
+    logits = x @ torch.randn(3, *shape[1:])
+    with pytest.raises(ValueError, match=message):
+        saliency_guided_loss(logits, x, labels, lambda drop: logits, feature_dim=None)

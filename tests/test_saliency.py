@@ -99,3 +99,9 @@ def test_padding_and_special_tokens_of_token_classification_are_not_differentiat
 def test_features_without_an_axis_of_components_are_named():
     with pytest.raises(ValueError, match=r"features of shape \(2, 3\) have no axis of components .*: pass dim=None"):
         reduce_scores(torch.ones(2, 3), torch.ones(2, 3))
+
+
+def test_a_part_without_a_graph_is_named():
+    features = torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a part of the model that runs under torch"):
+        input_gradient(torch.ones(2, requires_grad=True), features)

@@ -158,6 +158,9 @@ def takes_anything(model: nn.Module) -> bool:
     return any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
+_LOGITS = ("logits", "prediction_logits", "prediction_outputs")  # the others are PatchTST's and PatchTSMixer's
+
+
 def logits_of(outputs: Any) -> Tensor:
     """Find the logits in what a model returned: a mapping's `logits`, a tuple's first non-scalar, or the tensor.
 
@@ -173,9 +176,12 @@ def logits_of(outputs: Any) -> Tensor:
     if isinstance(outputs, Tensor):
         return outputs
     if isinstance(outputs, Mapping):
-        if "logits" not in outputs:
-            raise ValueError(f"the model returned no 'logits', only {sorted(outputs)}")
-        return outputs["logits"]
+        name = next((name for name in _LOGITS if name in outputs), None)
+        if name is None:
+            raise ValueError(
+                f"the model returned no 'logits', only {sorted(outputs)}: wrap it in a module that calls them so"
+            )
+        return outputs[name]
     found = [value for value in outputs if isinstance(value, Tensor) and value.dim() > 1]
     if not found:
         raise ValueError(f"the model returned a {type(outputs).__name__} without a tensor of two or more axes")

@@ -63,7 +63,8 @@ class DenseAdapter(Adapter):
         if not values.is_floating_point():
             raise ValueError(f"{self.main_input!r} is {values.dtype}, which has no gradient: convert it to float")
         captured = Captured(inputs)
-        captured.features = inputs[self.main_input] = values.detach().requires_grad_()
+        captured.features = values.detach().requires_grad_()
+        inputs[self.main_input] = captured.features.clone()  # which the model may change in place, unlike a leaf
         yield captured
 
     @contextmanager

@@ -24,7 +24,7 @@ def find_embedding(model: nn.Module, name: str | None = None) -> nn.Module:
     """
     if name is not None:
         return model.get_submodule(name)
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False) and hasattr(model, "get_encoder"):
         model = cast(Any, model).get_encoder()  # the table that the whole model names is never called itself
     getter = getattr(model, "get_input_embeddings", None)  # PreTrainedModel and PeftModel share no class
     try:

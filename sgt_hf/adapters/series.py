@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..data.other_columns import LABELS, stack_others
+from ..data.pixels import stack_labels
 from .base import Batch, Collator
 from .dense import DenseAdapter
 
@@ -77,7 +79,7 @@ class SeriesAdapter(DenseAdapter):
 
     def collator(self) -> Collator:
         """Return a function of rows {`input_values`: (T, C), `labels`: class} → batch, see `collate_series`."""
-        return lambda rows: collate_series(rows, main_input=self.main_input)
+        return partial(collate_series, main_input=self.main_input)  # no lambda: workers that are spawned pickle it
 
     def _has_steps(self, name: str) -> bool:
         return name in (self.main_input, "attention_mask")
@@ -128,7 +130,7 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
         batch["attention_mask"] = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).long()
     name = next((name for name in LABELS if name in rows[0]), None)
     if name is not None:
-        batch["labels"] = torch.as_tensor(np.asarray([row[name] for row in rows]))
+        batch["labels"] = stack_labels([row[name] for row in rows])
     return stack_others(rows, {main_input, "attention_mask", *LABELS}) | batch
 
 

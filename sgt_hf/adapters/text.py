@@ -128,11 +128,12 @@ class TextAdapter(Adapter):
         possible = self.maskings()
         if masking not in possible:
             name = self.tokenizer.name_or_path or type(self.tokenizer).__name__
-            raise ValueError(f"tokenizer {name!r} has no {masking} token: masking can be one of {possible}")
+            raise ValueError(f"tokenizer {name!r} has no {masking} token of its own: masking can be one of {possible}")
 
     def maskings(self) -> list[str]:
         """Return the names of the strategies that this tokenizer has the tokens for."""
-        missing = {role for role in NEEDS_TOKEN if token_id(self.tokenizer, role) is None}
+        padding = token_id(self.tokenizer, "pad")  # which as a word would move a decoder's last token
+        missing = {role for role in NEEDS_TOKEN if token_id(self.tokenizer, role) in (None, padding)}
         if self.tokenizer.unk_token_id in self.special_ids:  # GPT-2's [UNK] is its end of text, and often its padding
             missing.add("unk")
         return sorted(set(STRATEGIES) - missing)

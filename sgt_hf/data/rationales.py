@@ -6,12 +6,12 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from ..masking.text import FILLS
 
@@ -82,27 +82,29 @@ def query_varies(dataset: Dataset) -> bool:
     return len({tuple(query) for query in dataset["query"]}) > 1
 
 
-@dataclass
-class DataCollatorWithWordIds(DataCollatorWithPadding):
-    """Pad a batch as `transformers.DataCollatorWithPadding` does, and the per-token columns it cannot pad as well.
+class PadsTokenColumns:
+    """Pads, around a collator of transformers, the per-token columns that it cannot pad itself.
 
     Those are `word_ids`, `segment_ids` and `protected` (1 for tokens that masking must spare), wherever features have
     them, padded on the tokenizer's side with the values in `sgt_hf.masking.text.FILLS`. So is None, which a fast
     tokenizer's own `word_ids()` has for special tokens.
     """
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, features: list[dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Collate.
 
         Args:
             features: One mapping per row; unchanged afterwards.
+            *args: Of the collator.
+            **kwargs: Of the collator.
 
         Returns:
-            Tensors of shape (B, L), and `labels` of shape (B,).
+            Tensors of shape (B, L), and what else the collator makes.
         """
         ordinary = [{name: row[name] for name in row if name not in FILLS} for row in features]
-        batch = super().__call__(ordinary)
-        on_left = self.tokenizer.padding_side == "left"
+        collator: Any = super()
+        batch: dict[str, Any] = collator.__call__(ordinary, *args, **kwargs)
+        on_left = cast(Any, self).tokenizer.padding_side == "left"
         for name, fill in FILLS.items():
             if name in features[0]:
                 rows = [[fill if value is None else value for value in row[name]] for row in features]
@@ -110,15 +112,32 @@ class DataCollatorWithWordIds(DataCollatorWithPadding):
         return batch
 
 
+@dataclass
+class DataCollatorWithWordIds(PadsTokenColumns, DataCollatorWithPadding):
+    """Pad a batch as `transformers.DataCollatorWithPadding` does, and `word_ids` and their kin as well."""
+
+
+@dataclass
+class _TokenClassificationWithWordIds(PadsTokenColumns, DataCollatorForTokenClassification):
+    """The same around `transformers.DataCollatorForTokenClassification`."""
+
+
+_PADDING = {
+    DataCollatorWithPadding: DataCollatorWithWordIds,
+    DataCollatorForTokenClassification: _TokenClassificationWithWordIds,
+}
+
+
 def with_word_ids(collator: Any) -> Any:
-    """Return transformers' `DataCollatorWithPadding` as one that pads the per-token columns too; others as they are.
+    """Return transformers' own padding collators as ones that pad the per-token columns too; others as they are.
 
     Args:
         collator: Any collator.
     """
-    if type(collator) is not DataCollatorWithPadding:
+    padding = _PADDING.get(type(collator))
+    if padding is None:
         return collator
-    return DataCollatorWithWordIds(**{part.name: getattr(collator, part.name) for part in fields(collator)})
+    return padding(**{part.name: getattr(collator, part.name) for part in fields(collator)})
 
 
 class _Row(NamedTuple):

@@ -3,12 +3,13 @@
 from .bad_batches import BadBatches
 from .bad_rows import NamingCollator
 from .checkpoints import last_complete_checkpoint
-from .refusals import refuse_lost_columns, refuse_unknown_input, refuse_unsupported
+from .refusals import first_rows, refuse_lost_columns, refuse_unknown_input, refuse_unsupported
 
 __all__ = [
     "BadBatches",
     "NamingCollator",
     "last_complete_checkpoint",
+    "first_rows",
     "refuse_lost_columns",
     "refuse_unknown_input",
     "refuse_unsupported",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import datasets
 from torch import distributed
+from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -59,22 +61,32 @@ def refuse_unknown_input(model: Any, processing_class: Any) -> None:
 _LOOKED_AT = 64  # rows
 
 
-def refuse_lost_columns(dataset: Any, collator: Any, adapter: Adapter) -> None:
+def first_rows(dataset: Any) -> list[Any]:
+    """Return the first rows of a data set; none of a stream that can be read only once.
+
+    Args:
+        dataset: Map-style, or a stream of `datasets`.
+    """
+    if isinstance(dataset, datasets.IterableDataset):
+        return list(dataset.take(_LOOKED_AT))
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        return []
+    return [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
+
+
+def refuse_lost_columns(rows: Sequence[Any], collator: Any, adapter: TextAdapter) -> None:
     """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
 
     Args:
-        dataset: With `column_names`, if it has any.
+        rows: Some of a data set's.
         collator: A collator of the user's.
         adapter: Of the model's inputs.
 
     Raises:
-        ValueError: A column spares a token that is not special, in one of the first rows.
+        ValueError: A column spares a token that is not special.
     """
-    columns = {"word_ids", "protected"} & set(getattr(dataset, "column_names", None) or ())
-    if not columns or not isinstance(adapter, TextAdapter):
-        return
-    first = [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
-    lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in first))
+    columns = {"word_ids", "protected"}.intersection(*(row for row in rows if isinstance(row, Mapping)))
+    lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in rows))
     if lost:
         raise ValueError(
             f"the data set's columns {lost} would not reach {type(collator).__name__}, and tokens that they spare "
@@ -107,6 +119,8 @@ def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str
     name, config = type(model).__name__, getattr(model, "config", None)
     if name in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()}:
         yield f"{name}, which generates text", "take a classifier, as AutoModelForSequenceClassification loads"
+    if name.startswith("Whisper"):
+        yield f"{name}, whose steps are the last axis of its input", "take a model that reads (batch, steps, channels)"
     if masking == "delete" and name in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
         yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
     if masking == "sep" and getattr(config, "is_encoder_decoder", False) and isinstance(adapter, TextAdapter):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -224,3 +226,22 @@ def test_an_rnn_on_cudnn_is_ranked_without_leaving_train_mode():
     scores = ADAPTER.scores(model, {"input_values": values}, labels, target="label", reduction="auto")
     assert scores.isfinite().all()
     assert model.lstm.training
+
+
+def test_the_collator_can_be_sent_to_workers_and_takes_labels_of_any_integers():
+    collate = pickle.loads(pickle.dumps(SeriesAdapter("x").collator()))
+    rows = [{"x": [[1.0]], "labels": np.uint8(1)}, {"x": [[2.0]], "labels": np.uint8(0)}]
+    assert collate(rows)["labels"].dtype == torch.int64
+    assert collate([row | {"labels": np.array([0.0, 1.0])} for row in rows])["labels"].shape == (2, 2)
+
+
+def test_a_model_may_change_its_input_in_place():
+    class Centred(nn.Module):
+        def forward(self, x):
+            x -= x.mean(1, keepdim=True)
+            return torch.stack([x.square().sum((1, 2)), x[:, 0, 0]], dim=1)
+
+    x = torch.tensor([[[1.0], [3.0], [5.0]]])
+    scores = SeriesAdapter("x").scores(Centred(), {"x": x}, torch.tensor([0]), target="label", reduction="signed_sum")
+    assert scores.tolist() == [pytest.approx([-4.0, 0.0, 4.0])]  # 2 (x − mean)
+    assert x.flatten().tolist() == [1, 3, 5]

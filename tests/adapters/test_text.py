@@ -172,7 +172,7 @@ def test_a_callable_is_a_masking_and_unknown_or_impossible_names_are_refused():
     possible = r"\['delete', 'previous_salient', 'random'\]"
     for masking in ("sep", "unk"):  # its [UNK] is also its padding, which a replaced token must not look like
         with pytest.raises(
-            ValueError, match=f"tokenizer '{name}' has no {masking} token: masking can be one of {possible}"
+            ValueError, match=f"tokenizer '{name}' has no {masking} token of its own: masking can be one of {possible}"
         ):
             adapter.check(masking=masking, granularity="token")
     with pytest.raises(ValueError, match="unknown masking 'blank' for text: use one of"):

@@ -246,3 +246,9 @@ def test_cpu_and_gpu_agree(network):
     model, values = build(network), series()
     logits = model(values, MASK).logits
     torch.testing.assert_close(model.to("cuda")(values.cuda(), MASK.cuda()).logits.cpu(), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_positions_in_half_precision_are_those_of_float32_rounded(dtype):
+    whole = sinusoids(torch.zeros(1, 3000, 8))
+    assert torch.equal(sinusoids(torch.zeros(1, 3000, 8, dtype=dtype)), whole.to(dtype))

@@ -3,9 +3,15 @@
 import pytest
 import torch
 from datasets import Dataset
-from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
+from transformers import (
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    PatchTSTConfig,
+    PatchTSTForClassification,
+)
 
 from sgt_hf import SaliencyGuidedTrainer, TextAdapter, saliency_guided_loss
+from sgt_hf.adapters import SeriesAdapter
 from tests.tiny import make_model, make_rows, make_tokenizer
 from tests.trainer.runs import arguments, built, losses, trained, weights
 
@@ -135,3 +141,54 @@ def test_heads_that_a_masking_would_break_are_refused(tmp_path):
         token_trainer(tmp_path, sgt_masking="delete")
     with pytest.raises(ValueError, match="'sep' with BartForSequenceClassification, which reads its prediction at '</"):
         built(tmp_path, family="bart", sgt_masking="sep")
+
+
+def test_words_are_padded_around_the_collator_of_token_classification(tmp_path):
+    tokenizer = make_tokenizer()
+    rows = token_rows(tokenizer).map(lambda row: {"word_ids": [-1, *range(len(row["input_ids"]) - 2), -1]})
+    settings = {"model": make_model("bert_tokens", spread=0.5), "rows": rows, "sgt_granularity": "word"}
+    trainer = trained(tmp_path, data_collator=DataCollatorForTokenClassification(tokenizer), max_steps=1, **settings)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["word_ids"].shape == batch["labels"].shape == batch["input_ids"].shape
+    assert batch["word_ids"][batch["attention_mask"] == 0].eq(-1).all()
+
+
+def test_series_classifiers_of_transformers_train(tmp_path):
+    config = PatchTSTConfig(
+        num_input_channels=2,
+        context_length=8,
+        patch_length=4,
+        patch_stride=4,
+        d_model=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=8,
+        num_targets=2,
+        head_dropout=0.0,
+    )
+    rows = [{"past_values": torch.randn(8, 2).tolist(), "target_values": n % 2} for n in range(4)]
+    trainer = SaliencyGuidedTrainer(
+        PatchTSTForClassification(config),
+        arguments(tmp_path, label_names=["target_values"], max_steps=1, logging_steps=1),
+        train_dataset=rows,
+        adapter=SeriesAdapter("past_values"),
+    )
+    trainer.train()
+    assert losses(trainer, "sgt_kl")[0] > 0
+
+
+class Around(torch.nn.Module):
+    """A plain module around an encoder-decoder, with its configuration."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = make_model("bart", spread=0.5)
+        self.config = self.inner.config
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+
+
+def test_a_module_around_an_encoder_decoder_is_ranked_inside(tmp_path):
+    usual, found = trained(tmp_path, family="bart"), trained(tmp_path, family="bart", model=Around())
+    assert torch.equal(weights(usual), weights(found))

@@ -104,6 +104,25 @@ class Weighted(SaliencyGuidedTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
+class ForOutputs(SaliencyGuidedTrainer):
+    """Calls the guided loss, and takes the outputs alone."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        _, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        return functional.cross_entropy(outputs.logits, inputs["labels"], weight=torch.tensor([1.0, 3.0]))
+
+
+class Forgetful(SaliencyGuidedTrainer):
+    """Does not pass the number of items on."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        return super().compute_loss(model, inputs, return_outputs)
+
+
+class MeanOfBatches(SaliencyGuidedTrainer):
+    loss_is_scaled_for_ga = False
+
+
 class Doubled(SaliencyGuidedTrainer):
     def compute_loss(self, *args, **kwargs):
         return 2 * super().compute_loss(*args, **kwargs)
@@ -113,9 +132,12 @@ def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
     trained(tmp_path, Weighted, sgt_kl_weight=0.0, max_steps=1)  # nothing is to be guided
     for knobs in ({}, {"sgt_kl_weight": 0.0, "gradient_accumulation_steps": 2}):
         with pytest.raises(
-            ValueError, match=r"compute_loss of this Weighted does not call .*: pass .*compute_loss_func"
+            ValueError, match=r"compute_loss of this Weighted does not return .*: pass .*compute_loss_func"
         ):
             trained(tmp_path, Weighted, **knobs)
+    for memory in (False, True):
+        with pytest.raises(ValueError, match="compute_loss of this ForOutputs does not return"):
+            trained(tmp_path, ForOutputs, sgt_save_memory=memory)
     once, twice = (
         trained(tmp_path, max_steps=1, logging_steps=1),
         trained(tmp_path, Doubled, max_steps=1, logging_steps=1),
@@ -193,3 +215,89 @@ def test_a_masking_that_is_a_function_is_written_by_its_name(tmp_path):
 
     args = built(tmp_path, sgt_masking=sevens).args
     assert json.loads(args.to_json_string())["sgt_masking"].endswith("sevens")
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_accumulation_is_right_whatever_an_override_does_with_the_number_of_items(tmp_path, memory):
+    """Batches of one text, so that a mean over batches is the mean over texts."""
+    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "max_steps": 2, "logging_steps": 1}
+    settings |= {"sgt_save_memory": memory}
+    usual = trained(tmp_path, **settings)
+    kinds = [Forgetful] + ([MeanOfBatches] if hasattr(Trainer, "loss_is_scaled_for_ga") else [])
+    for kind in kinds:
+        found = trained(tmp_path, kind, **settings)
+        assert torch.allclose(weights(usual), weights(found), atol=1e-6)
+        assert losses(found, "sgt_kl") == pytest.approx(losses(usual, "sgt_kl"), rel=1e-4)
+        assert losses(found) == pytest.approx(losses(usual), rel=1e-4)
+
+
+class NoLoss(Renamed):
+    """Its forward takes no labels."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = self.inner.config  # which Trainer asks for where labels are smoothed
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        return self.inner(input_ids, attention_mask, token_type_ids).logits
+
+
+def test_labels_are_smoothed_for_a_model_that_computes_no_loss(tmp_path):
+    rows = make_rows(make_tokenizer())
+    settings = {"rows": rows, "label_smoothing_factor": 0.3, "remove_unused_columns": False}
+    settings |= {"eval_dataset": make_rows(make_tokenizer(), seed=1)}
+    usual, found = trained(tmp_path, **settings), trained(tmp_path, model=NoLoss(), **settings)
+    assert torch.allclose(weights(usual), weights(found), atol=1e-6)
+    assert not torch.allclose(weights(usual), weights(trained(tmp_path, rows=rows)), atol=1e-6)
+    assert found.evaluate()["eval_loss"] == pytest.approx(usual.evaluate()["eval_loss"], rel=1e-5)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, rows):
+        self.rows = list(rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+@pytest.mark.parametrize("kind", [list, Rows, lambda rows: rows.to_iterable_dataset()])
+def test_columns_are_missed_in_any_kind_of_data_set(tmp_path, kind):
+    collate = DataCollatorWithPadding(make_tokenizer())
+    with pytest.raises(ValueError, match=r"columns \['word_ids'\] would not reach function"):
+        trained(tmp_path, rows=kind(queried(make_tokenizer())), data_collator=lambda rows: collate(rows), max_steps=1)
+
+
+class Once(torch.utils.data.IterableDataset):
+    """A stream that is read once; torch gives it a __getitem__ that does not work."""
+
+    def __init__(self, rows):
+        self.rows = iter(list(rows))
+
+    def __iter__(self):
+        return self.rows
+
+
+def test_a_stream_that_is_read_once_loses_no_row(tmp_path):
+    rows = make_rows(make_tokenizer("llama", padding_side="left"))
+    settings = {"family": "llama", "padding_side": "left", "sgt_masking": "delete", "max_steps": 4}
+    usual = trained(tmp_path, rows=rows.to_iterable_dataset(), **settings)
+    found = trained(tmp_path, rows=Once(rows), **settings)
+    assert torch.equal(weights(usual), weights(found))
+
+
+def test_a_window_that_an_attempt_left_behind_is_not_logged(tmp_path):
+    """As `auto_find_batch_size` begins again after a batch that was too large for the memory."""
+    usual = trained(tmp_path, max_steps=2)
+    trainer = built(tmp_path, max_steps=2)
+    inner = trainer._inner_training_loop
+
+    def after_an_attempt(*args, **kwargs):
+        trainer._window = torch.full((4,), 100.0)
+        return inner(*args, **kwargs)
+
+    trainer._inner_training_loop = after_an_attempt
+    trainer.train()
+    assert losses(trainer, "sgt_ce") == losses(usual, "sgt_ce")

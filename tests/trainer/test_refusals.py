@@ -3,7 +3,7 @@
 import pytest
 from accelerate import ParallelismConfig
 from torch import nn
-from transformers import GPT2LMHeadModel, TrainingArguments
+from transformers import GPT2LMHeadModel, TrainingArguments, WhisperConfig, WhisperForAudioClassification
 
 from sgt_hf import SaliencyGuidedTrainer
 from tests.tiny import make_model, make_tokenizer
@@ -92,3 +92,11 @@ print("refused\\n", end="", flush=True)  # one write, so that the processes' lin
 def test_what_several_processes_on_the_cpu_cannot_be(tmp_path):
     """A training each, or plain DDP where sharding was asked for; both without a word."""
     assert launch(tmp_path, PROCESSES, tmp_path).split() == ["refused", "refused"]
+
+
+def test_audio_whose_steps_are_the_last_axis_is_refused(tmp_path):
+    narrow = {"d_model": 8, "encoder_layers": 1, "encoder_attention_heads": 2, "decoder_layers": 1, "vocab_size": 24}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    model = WhisperForAudioClassification(WhisperConfig(num_mel_bins=4, **narrow, **ids))
+    with pytest.raises(ValueError, match="WhisperForAudioClassification, whose steps are the last axis of its input"):
+        SaliencyGuidedTrainer(model, arguments(tmp_path))

@@ -109,9 +109,12 @@ class TransformerLayer(nn.Module):
 
 
 def sinusoids(hidden: Tensor) -> Tensor:
-    """Return (T, D) positions for (B, T, D): sine and cosine of t / 10000^(2i/D) in turn."""
+    """Return (T, D) positions for (B, T, D): sine and cosine of t / 10000^(2i/D) in turn, computed in float32.
+
+    In half precision many steps would have one number.
+    """
     steps, width = hidden.shape[1:]
-    place = torch.arange(steps, device=hidden.device, dtype=hidden.dtype)[:, None]
-    rates = torch.arange(0, width, 2, device=hidden.device, dtype=hidden.dtype)
+    place = torch.arange(steps, device=hidden.device, dtype=torch.float32)[:, None]
+    rates = torch.arange(0, width, 2, device=hidden.device, dtype=torch.float32)
     angles = place * 10_000 ** (-rates / width)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(hidden.dtype)
