@@ -88,7 +88,9 @@ def _removal_picture(title: str, method: str, arms: Arms) -> Picture:
         f"{title}: {method}",
         aopc_curve(*curves, bins=bins, band="range"),
         alt=f"Probability lost at {shares} % of the words. {'; '.join(means)}.",
-        caption="Mean over the texts, then over seeds; the band is from the lowest seed to the highest.",
+        caption="Mean over the texts, then over seeds; the band is from the lowest seed to the highest."
+        if len(next(iter(arms.values()))) > 1
+        else "Mean over the texts, of one seed.",
     )
 
 

@@ -64,7 +64,9 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     first = next(iter(arms.values()))[0]
     settings, n, seeds = first["settings"], first["summary"]["n"], len(first_of(arms))
     split = settings.get("split", "test")  # the first cells had no choice
-    title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} {split} texts, {seeds} seeds"
+    title = (
+        f"{Path(settings['dataset']).name}, {Path(settings['model']).name}: {n} {split} texts, {counted(seeds, 'seed')}"
+    )
     tables = [Table(title, *_values(arms), _notes(arms, brief=brief))]
     if len(arms) > 1:
         tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
@@ -74,6 +76,16 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
     return tables
+
+
+def counted(count: int, what: str) -> str:
+    """Tell a number of things.
+
+    Examples:
+        >>> counted(1, "seed"), counted(2, "seed")
+        ('1 seed', '2 seeds')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def repeats(groups: Iterable[dict[str, Cells]]) -> str:
@@ -254,6 +266,7 @@ def _arm_note(arm: str, group: Cells) -> str:
     if settings["model"] != "bilstm" and settings.get("dropout") is not None:
         precision += f"every dropout at {settings['dropout']:g}, "
     return (
-        f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {precision}{len(group)} seeds, epoch picked by "
-        f"validation {select}: {epochs}; {train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
+        f"{arm}: {ARMS[arm]}; {knobs}, other knobs at their defaults; {precision}"
+        f"{counted(len(group), 'seed')}, epoch picked by validation {select}: {epochs}; "
+        f"{train:.0f} s of training and {evaluation:.0f} s of evaluation a seed."
     )

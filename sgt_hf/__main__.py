@@ -114,12 +114,23 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         model, found = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True, **_SAFELY)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes do not fit
-        reason = str(error).strip().partition("\n")[0]
+        reason = _of_base(folder) or str(error).strip().partition("\n")[0]
         kind = "cannot be loaded as" if folder.is_dir() else "is no folder or hub name of"
         raise ValueError(f"{name} {kind} a classifier with its tokenizer: {reason}") from error
     if found["missing_keys"]:
         raise ValueError(f"{name} is no classifier: it has no weights for {', '.join(sorted(found['missing_keys']))}")
     return model, tokenizer
+
+
+def _of_base(folder: Path) -> str | None:
+    """Say of an adapter's folder whose base model is not there either that this is what lacks."""
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if base and Path(base).is_dir():
+        return None
+    return f"it is an adapter, whose base model {base!r} is no folder here and was not found on the hub"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -30,6 +30,7 @@ from .safeguards import (
     first_rows,
     last_complete_checkpoint,
     refuse_lost_columns,
+    refuse_raw_texts,
     refuse_unknown_input,
     refuse_unsupported,
 )
@@ -348,6 +349,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         if self.knobs.sgt_kl_weight == 0 or not isinstance(self.adapter, TextAdapter):
             return
         rows = first_rows(dataset)
+        if isinstance(self.data_collator, PadsTokenColumns):
+            refuse_raw_texts(rows)
         if self._drops_extra_columns:
             refuse_lost_columns(rows, self.data_collator, self.adapter)
         if self.masking == "delete" and rows:  # which changes how far a batch pads

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
@@ -360,3 +361,12 @@ def test_our_architecture_loads_by_the_command(monkeypatch, capsys, tmp_path):
     assert status == 0
     assert re.match("gradient: (NEG|POS) 0", out)
     assert isinstance(AutoModelForSequenceClassification.from_pretrained(tmp_path), BiLstmForSequenceClassification)
+
+
+def test_an_adapter_without_its_base_says_so(tmp_path, capsys):
+    adapted = get_peft_model(make_model(), LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
+    adapted.peft_config["default"].base_model_name_or_path = "no/base"
+    adapted.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    assert main(["explain", str(tmp_path), "good film"]) == 2
+    assert "it is an adapter, whose base model 'no/base' is no folder here" in capsys.readouterr().err

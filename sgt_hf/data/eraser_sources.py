@@ -141,7 +141,8 @@ def _download(url: str, folder: Path) -> Path:
         reason = " ".join(str(cause).split())  # aiohttp breaks its lines
         raise ConnectionError(
             f"{url} could not be downloaded ({type(cause).__name__}: {reason}). Nothing was kept: call again, or "
-            "pass data_dir= (a folder or .tar.gz in ERASER's layout) or set SGT_HF_ERASER_DIR. Where the "
+            "pass data_dir= (a folder or .tar.gz in ERASER's layout) or set SGT_HF_ERASER_DIR. Bundled is 'planted'; "
+            "ERASER's own are 'movies', 'fever', 'esnli' and others of its archive. Where the "
             "environment has HF_HUB_OFFLINE=1, HF_DATASETS_OFFLINE=0 allows this download"
         ) from error
 

@@ -3,7 +3,7 @@
 from .bad_batches import BadBatches
 from .bad_rows import NamingCollator
 from .checkpoints import last_complete_checkpoint
-from .refusals import first_rows, refuse_lost_columns, refuse_unknown_input, refuse_unsupported
+from .refusals import first_rows, refuse_lost_columns, refuse_raw_texts, refuse_unknown_input, refuse_unsupported
 
 __all__ = [
     "BadBatches",
@@ -11,6 +11,7 @@ __all__ = [
     "last_complete_checkpoint",
     "first_rows",
     "refuse_lost_columns",
+    "refuse_raw_texts",
     "refuse_unknown_input",
     "refuse_unsupported",
 ]

@@ -74,6 +74,23 @@ def first_rows(dataset: Any) -> list[Any]:
     return [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
 
 
+def refuse_raw_texts(rows: Sequence[Any]) -> None:
+    """Raise where texts have not been encoded.
+
+    Args:
+        rows: Some of a data set's.
+
+    Raises:
+        ValueError: A row has no `input_ids`; names what it has.
+    """
+    raw = next((row for row in rows if isinstance(row, Mapping) and "input_ids" not in row), None)
+    if raw is not None:
+        raise ValueError(
+            f"the rows have no 'input_ids' (they have {sorted(raw)}): encode the texts first, by the tokenizer or by "
+            "sgt_hf.data.rationales.encode_words"
+        )
+
+
 def refuse_lost_columns(rows: Sequence[Any], collator: Any, adapter: TextAdapter) -> None:
     """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
 
@@ -106,7 +123,8 @@ def _refuse_regression(config: Any) -> None:
     if problem == "regression" or (problem is None and labels == 1):
         raise ValueError(
             "saliency guided training is defined by class probabilities, and this is a regression "
-            f"(num_labels={labels}, problem_type={problem!r}): use transformers.Trainer, or set num_labels ≥ 2"
+            f"(num_labels={labels}, problem_type={problem!r}): use transformers.Trainer, or set num_labels ≥ 2 and "
+            "problem_type=None"
         )
 
 

@@ -91,6 +91,13 @@ def test_the_split_and_every_setting_are_told():
     assert "test texts" not in report.lead + report.figures[0].caption
 
 
+def test_one_seed_has_no_band():
+    alone = {arm: group[:1] for arm, group in arms().items()}
+    report = eraser_report({"toy": alone}, command=[])
+    assert report.tables[0].title == "toy, bilstm: 2 test texts, 1 seed"
+    assert report.figures[0].caption == "Mean over the texts, of one seed."
+
+
 def test_only_arms_that_mask_meet_an_operator_in_training():
     shown = arms()
     for arm, fraction in (("plain", 0.0), ("guided", 0.5)):

@@ -100,3 +100,14 @@ def test_audio_whose_steps_are_the_last_axis_is_refused(tmp_path):
     model = WhisperForAudioClassification(WhisperConfig(num_mel_bins=4, **narrow, **ids))
     with pytest.raises(ValueError, match="WhisperForAudioClassification, whose steps are the last axis of its input"):
         SaliencyGuidedTrainer(model, arguments(tmp_path))
+
+
+def test_texts_that_were_not_encoded_are_named(tmp_path):
+    rows = [{"document": ["good", "film"], "label": 1}] * 4
+    trainer = SaliencyGuidedTrainer(
+        make_model(), arguments(tmp_path), train_dataset=rows, processing_class=make_tokenizer()
+    )
+    with pytest.raises(
+        ValueError, match=r"no 'input_ids' \(they have \['document', 'label'\]\): encode the texts first"
+    ):
+        trainer.train()
