@@ -365,8 +365,9 @@ def test_our_architecture_loads_by_the_command(monkeypatch, capsys, tmp_path):
 
 def test_an_adapter_without_its_base_says_so(tmp_path, capsys):
     adapted = get_peft_model(make_model(), LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
-    adapted.peft_config["default"].base_model_name_or_path = "no/base"
     adapted.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": "no/base"}))
     make_tokenizer().save_pretrained(tmp_path)
     assert main(["explain", str(tmp_path), "good film"]) == 2
     assert "it is an adapter, whose base model 'no/base' is no folder here" in capsys.readouterr().err
