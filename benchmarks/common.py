@@ -109,6 +109,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def counted(count: int, what: str) -> str:
+    """Tell a number of things.
+
+    Examples:
+        >>> counted(1, "seed"), counted(2, "seed")
+        ('1 seed', '2 seeds')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def told_difference(differences: Sequence[float], digits: int) -> str:
     """Tell the mean of paired differences, and from three on its 95 % interval, with a star where it excludes zero.
 

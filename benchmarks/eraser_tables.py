@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import markdown_table
+from benchmarks.common import counted, markdown_table
 from benchmarks.eraser_arms import ARMS
 from benchmarks.eraser_rows import (
     KINDS,
@@ -76,16 +76,6 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
     return tables
-
-
-def counted(count: int, what: str) -> str:
-    """Tell a number of things.
-
-    Examples:
-        >>> counted(1, "seed"), counted(2, "seed")
-        ('1 seed', '2 seeds')
-    """
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def repeats(groups: Iterable[dict[str, Cells]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import markdown_table
+from benchmarks.common import counted, markdown_table
 from benchmarks.time_series_training import ARMS
 from sgt_hf.metrics.significance import student_mean
 
@@ -85,7 +85,8 @@ def told_pairs(cells: Cells) -> str:
     """Tell how many data sets and seeds `of_pair` takes its means over."""
     twins = [{twin(cell) for cell in chosen(cells, arm=arm)} for arm in PAIR]
     shared = [cell for cell in cells if all(twin(cell) in each for each in twins if each)]
-    return f"{len(datasets_of(shared))} sets, {len({cell['settings']['seed'] for cell in shared})} seeds"
+    seeds = {cell["settings"]["seed"] for cell in shared}
+    return f"{counted(len(datasets_of(shared)), 'set')}, {counted(len(seeds), 'seed')}"
 
 
 def gains(cells: Cells) -> str:

@@ -16,6 +16,9 @@ from .loss import task_cross_entropy
 class Labels:
     """The labels of a model's batches.
 
+    Attributes:
+        required: Names without which the forward cannot be called.
+
     Args:
         names: `label_names` of the trainer, at least one.
         model: Whose forward may require them.
@@ -24,7 +27,7 @@ class Labels:
     def __init__(self, names: Sequence[str], model: nn.Module) -> None:
         self._names = list(names)
         parameters = inspect.signature(base_of(model).forward).parameters
-        self._required = {
+        self.required = {
             name for name in self._names if name in parameters and parameters[name].default is Parameter.empty
         }
 
@@ -34,7 +37,7 @@ class Labels:
 
     def without(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch without its labels, but for such as the forward cannot be called without."""
-        return {name: value for name, value in inputs.items() if name not in self._names or name in self._required}
+        return {name: value for name, value in inputs.items() if name not in self._names or name in self.required}
 
 
 def cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
-from .data.rationales import PadsTokenColumns, with_word_ids
+from .data.rationales import PadsTokenColumns, pads_token_columns, with_word_ids
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.report import FaithfulnessReport
@@ -118,7 +118,10 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             ValueError: The loss is a subclass's own, and not guided.
         """
         self._used, self._items = False, num_items_in_batch
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        finally:
+            self._items = None  # a compute_loss outside of a step is of one batch
         if not self._used and (self.knobs.sgt_kl_weight > 0 or self.args.gradient_accumulation_steps > 1):
             raise ValueError(
                 f"the compute_loss of this {type(self).__name__} does not return the loss of SaliencyGuidedTrainer's, "
@@ -333,9 +336,6 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Load as `Trainer` does, by a collator that names bad samples."""
         self._set_signature_columns_if_needed()  # looks at the collator's own class
         collator, own_loss = self.data_collator, self.compute_loss_func not in (None, cross_entropy_of_outputs)
-        if dataset is self.train_dataset:
-            self._window = None  # of an attempt that ended for want of memory
-            self._refuse_bad_texts(dataset)
         self.data_collator = NamingCollator(
             collator, dataset, self._bare(), names=self.label_names, any_labels=own_loss
         )
@@ -344,17 +344,24 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         finally:
             self.data_collator = collator
 
-    def _refuse_bad_texts(self, dataset: Any) -> None:
-        """Look at the first texts, before the first step."""
-        if self.knobs.sgt_kl_weight == 0 or not isinstance(self.adapter, TextAdapter):
-            return
-        rows = first_rows(dataset)
-        if isinstance(self.data_collator, PadsTokenColumns):
-            refuse_raw_texts(rows)
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Load as `Trainer` does, at the beginning of every attempt to train, once the first texts were looked at."""
+        self._window = None  # of an attempt that ended for want of memory
+        if self.knobs.masks and isinstance(self.adapter, TextAdapter):
+            self._refuse_bad_texts(self.adapter)
+        return super().get_train_dataloader()
+
+    def _refuse_bad_texts(self, adapter: TextAdapter) -> None:
+        dataset, collator = self.train_dataset, self.data_collator
+        if pads_token_columns(collator):
+            refuse_raw_texts(first_rows(dataset, 1))
         if self._drops_extra_columns:
-            refuse_lost_columns(rows, self.data_collator, self.adapter)
-        if self.masking == "delete" and rows:  # which changes how far a batch pads
-            refuse_shifted_positions(self._bare(), rows, self.adapter, self.data_collator)
+            refuse_lost_columns(dataset, collator, adapter)
+        several = self.args.per_device_train_batch_size > 1
+        if self.masking == "delete" and several and not self._labels.required:  # which changes how far a batch pads
+            rows = first_rows(dataset) if adapter.tokenizer.padding_side == "left" else []
+            if rows and all("input_ids" in row for row in rows):
+                refuse_shifted_positions(self._bare(), rows, adapter, collator)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import datasets
 
-_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # folder → split
+# folder → split, by the words that `datasets` knows
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
 
 
 def _holds_folders(folder: Path) -> bool:
@@ -21,20 +26,26 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
     a part of the training set.
 
     Args:
-        folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg` (and `validation` or `val`), or without splits
-            `CLASS/NAME.jpg`.
+        folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg` (and `validation`; or another word for one of them that
+            `datasets` knows), or without splits `CLASS/NAME.jpg`.
 
     Returns:
         Splits with columns `image` and `label`, sorted by class; one called `train` where the folder has none.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no images in class folders.
+        ValueError: It holds no images in class folders, a split twice, or splits one level down.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
     splits = {name: split for name, split in _SPLITS.items() if _holds_folders(folder / name)}
+    if len(set(splits.values())) < len(splits):
+        raise ValueError(f"{folder} holds a split twice: {splits}")
+    below = () if splits else folder.rglob("*")
+    found_below = next((path for path in below if path.name in _SPLITS and _holds_folders(path)), None)
+    if found_below is not None:
+        raise ValueError(f"{folder} holds splits one level down: pass {found_below.parent}")
     files = {split: f"{name}/**" for name, split in splits.items()} or {"train": "**"}
     try:
         found = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)

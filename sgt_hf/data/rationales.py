@@ -128,6 +128,15 @@ _PADDING = {
 }
 
 
+def pads_token_columns(collator: Any) -> bool:
+    """Return whether a collator is one of ours, and no subclass that may read other rows.
+
+    Args:
+        collator: Any collator.
+    """
+    return type(collator) in _PADDING.values()
+
+
 def with_word_ids(collator: Any) -> Any:
     """Return transformers' own padding collators as ones that pad the per-token columns too; others as they are.
 

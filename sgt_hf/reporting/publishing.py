@@ -55,9 +55,14 @@ class PublishingTrainer(RememberingTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; afterwards the model's config carries the recipe to `model.push_to_hub`."""
         self._finish_current_push()  # this training may write on a checkpoint that an earlier one still pushes
+        steps = self._steps()
         self._begin(afresh=bool(resume_from_checkpoint) or self.model_init is not None)
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
+        except BaseException:
+            if self.state.global_step == 0:  # the weights are what they were
+                self._steps_before = steps
+            raise
         finally:
             self._mark_config(self.recipe())
 

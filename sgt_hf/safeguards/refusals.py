@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import datasets
 from torch import distributed
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase, Trainer
@@ -61,17 +60,17 @@ def refuse_unknown_input(model: Any, processing_class: Any) -> None:
 _LOOKED_AT = 64  # rows
 
 
-def first_rows(dataset: Any) -> list[Any]:
-    """Return the first rows of a data set; none of a stream that can be read only once.
+def first_rows(dataset: Any, count: int = _LOOKED_AT) -> list[dict[str, Any]]:
+    """Return the first rows of a map-style data set that are dicts; a stream, which may be read only once, has none.
 
     Args:
-        dataset: Map-style, or a stream of `datasets`.
+        dataset: Any.
+        count: At most.
     """
-    if isinstance(dataset, datasets.IterableDataset):
-        return list(dataset.take(_LOOKED_AT))
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         return []
-    return [dataset[index] for index in range(min(len(dataset), _LOOKED_AT))]
+    rows = (dataset[index] for index in range(min(len(dataset), count)))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def refuse_raw_texts(rows: Sequence[Any]) -> None:
@@ -83,7 +82,7 @@ def refuse_raw_texts(rows: Sequence[Any]) -> None:
     Raises:
         ValueError: A row has no `input_ids`; names what it has.
     """
-    raw = next((row for row in rows if isinstance(row, Mapping) and "input_ids" not in row), None)
+    raw = next((row for row in rows if "input_ids" not in row), None)
     if raw is not None:
         raise ValueError(
             f"the rows have no 'input_ids' (they have {sorted(raw)}): encode the texts first, by the tokenizer or by "
@@ -91,18 +90,19 @@ def refuse_raw_texts(rows: Sequence[Any]) -> None:
         )
 
 
-def refuse_lost_columns(rows: Sequence[Any], collator: Any, adapter: TextAdapter) -> None:
+def refuse_lost_columns(dataset: Any, collator: Any, adapter: TextAdapter) -> None:
     """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
 
     Args:
-        rows: Some of a data set's.
+        dataset: What is trained on.
         collator: A collator of the user's.
         adapter: Of the model's inputs.
 
     Raises:
         ValueError: A column spares a token that is not special.
     """
-    columns = {"word_ids", "protected"}.intersection(*(row for row in rows if isinstance(row, Mapping)))
+    columns = {"word_ids", "protected"}.intersection(*first_rows(dataset, 1))
+    rows = first_rows(dataset) if columns else []
     lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in rows))
     if lost:
         raise ValueError(

@@ -57,7 +57,7 @@ def test_means_beside_each_other_are_of_the_same_trainings():
     guided[2]["settings"]["epochs"] = 7
     made = tables([*cells, *guided])
     assert "0.800 → 0.300" in made["table_2"].splitlines()[2]
-    assert "TCN 1 sets, 2 seeds), of the trainings that both arms have" in made["table_2"]
+    assert "TCN 1 set, 2 seeds), of the trainings that both arms have" in made["table_2"]
     assert "| -0.500 " in made["gain"].splitlines()[2]
     only = tables(cells[1:])
     assert "0.200 → – (" in only["table_2"].splitlines()[2]

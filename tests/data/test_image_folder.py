@@ -55,3 +55,17 @@ def test_a_folder_without_images(tmp_path):
     picture().save(tmp_path / "alone.png")
     with pytest.raises(ValueError, match="has no classes"):
         load_image_folder(tmp_path)
+
+
+def test_other_words_for_splits(tmp_path):
+    root = folders(tmp_path / "a", *(f"{split}/{one}" for split in ("training", "valid", "testing") for one in "xy"))
+    assert {split: len(rows) for split, rows in load_image_folder(root).items()} == {
+        "train": 4,
+        "validation": 4,
+        "test": 4,
+    }
+    with pytest.raises(ValueError, match="holds a split twice"):
+        load_image_folder(folders(root, "val/x", "val/y"))
+    below = folders(tmp_path / "b", *(f"data/{split}/{one}" for split in ("train", "test") for one in "xy"))
+    with pytest.raises(ValueError, match=r"holds splits one level down: pass .*data"):
+        load_image_folder(below)

@@ -49,4 +49,6 @@ def test_training_refuses_them_where_deletion_changes_the_padding(tmp_path):
     with pytest.raises(ValueError, match=r"padded on the left, .*: set tokenizer.padding_side = 'right'"):
         trained(tmp_path, **settings, sgt_masking="delete")
     trained(tmp_path, **settings, sgt_masking="random")
+    trained(tmp_path, **settings, sgt_masking="delete", sgt_mask_fraction=0.0)  # nothing is deleted
+    trained(tmp_path, **settings, sgt_masking="delete", per_device_train_batch_size=1)  # and here nothing padded
     trained(tmp_path, **settings | {"family": "llama"}, sgt_masking="delete")

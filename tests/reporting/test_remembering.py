@@ -82,6 +82,9 @@ def test_the_steps_of_a_second_training_come_on_top(tmp_path):
     assert trainer.recipe().steps == 6
     trainer.train()
     assert trainer.recipe().steps == 9
+    with pytest.raises(ValueError, match="nowhere"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "nowhere"))
+    assert trainer.recipe().steps == 9
 
 
 def test_a_training_that_starts_afresh_or_resumes_counts_its_own_steps(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import nn
 from torch.nn import functional
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
@@ -263,7 +263,7 @@ class Rows(torch.utils.data.Dataset):
         return self.rows[index]
 
 
-@pytest.mark.parametrize("kind", [list, Rows, lambda rows: rows.to_iterable_dataset()])
+@pytest.mark.parametrize("kind", [list, Rows])
 def test_columns_are_missed_in_any_kind_of_data_set(tmp_path, kind):
     collate = DataCollatorWithPadding(make_tokenizer())
     with pytest.raises(ValueError, match=r"columns \['word_ids'\] would not reach function"):
@@ -280,12 +280,50 @@ class Once(torch.utils.data.IterableDataset):
         return self.rows
 
 
-def test_a_stream_that_is_read_once_loses_no_row(tmp_path):
+def test_no_row_of_a_stream_is_lost_to_a_look_at_it(tmp_path):
     rows = make_rows(make_tokenizer("llama", padding_side="left"))
     settings = {"family": "llama", "padding_side": "left", "sgt_masking": "delete", "max_steps": 4}
     usual = trained(tmp_path, rows=rows.to_iterable_dataset(), **settings)
-    found = trained(tmp_path, rows=Once(rows), **settings)
-    assert torch.equal(weights(usual), weights(found))
+    once = iter(list(rows))
+    generated = IterableDataset.from_generator(lambda: once)
+    for found in (trained(tmp_path, rows=stream, **settings) for stream in (Once(rows), generated)):
+        assert torch.equal(weights(usual), weights(found))
+
+
+@pytest.mark.parametrize("masking", ["random", "delete"])
+def test_rows_of_other_kinds_train_with_a_collator_of_ones_own(tmp_path, masking):
+    tokenizer = make_tokenizer("llama", padding_side="left")
+    pad = DataCollatorWithPadding(tokenizer)
+    settings = {"family": "llama", "padding_side": "left", "sgt_masking": masking, "max_steps": 1}
+    tuples = Rows([(row["input_ids"], row["labels"]) for row in make_rows(tokenizer)])
+    trained(
+        tmp_path,
+        rows=tuples,
+        data_collator=lambda rows: pad([{"input_ids": ids, "labels": label} for ids, label in rows]),
+        **settings,
+    )
+    texts = Dataset.from_list([{"text": "good film", "labels": 1}, {"text": "bad", "labels": 0}] * 4)
+    trained(
+        tmp_path,
+        rows=texts,
+        data_collator=lambda rows: pad([dict(tokenizer(row["text"])) | {"labels": row["labels"]} for row in rows]),
+        remove_unused_columns=False,
+        **settings,
+    )
+
+
+def test_an_evaluation_on_the_training_set_leaves_the_log_alone(tmp_path):
+    rows = make_rows(make_tokenizer())
+    usual = trained(tmp_path, rows=rows, logging_steps=4)
+    found = trained(tmp_path, rows=rows, eval_dataset=rows, logging_steps=4, eval_strategy="steps", eval_steps=3)
+    assert losses(usual, "sgt_ce") == losses(found, "sgt_ce")
+
+
+def test_a_loss_outside_of_a_step_is_that_of_a_batch(tmp_path):
+    trainer = trained(tmp_path, gradient_accumulation_steps=4, sgt_kl_weight=0.0)
+    batch = next(iter(trainer.get_eval_dataloader()))
+    inside = trainer.compute_loss(trainer.model.train(), dict(batch))
+    assert inside.item() == pytest.approx(trainer.compute_loss(trainer.model.eval(), dict(batch)).item(), abs=1e-6)
 
 
 def test_a_window_that_an_attempt_left_behind_is_not_logged(tmp_path):
