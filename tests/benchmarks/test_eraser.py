@@ -225,7 +225,7 @@ def test_real_movies_to_the_table(tmp_path, eraser_dir, shared_data):
     where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--embeddings", str(glove)]
     result = run(tmp_path, *where, "--max_length", "60")
     assert result.returncode == 0, result.stderr
-    assert "## movies, bilstm: 24 test texts, 1 seeds" in result.stdout
+    assert "## movies, bilstm: 24 test texts, 1 seed" in result.stdout
     for cell in cells(tmp_path).values():
         assert 0.8 < cell["token_coverage"] < 0.95
         assert cell["truncated_words"]["test"] > 0
@@ -248,8 +248,8 @@ def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_
     where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--model", str(minilm_path)]
     result = run(tmp_path, *where, "--max_length", "48", "--bf16", "--attn_implementation", "eager")
     assert result.returncode == 0, result.stderr
-    assert "## movies, model: 24 test texts, 1 seeds" in result.stdout
-    assert "other knobs at their defaults; bfloat16, 1 seeds" in result.stdout
+    assert "## movies, model: 24 test texts, 1 seed" in result.stdout
+    assert "other knobs at their defaults; bfloat16, 1 seed" in result.stdout
     assert "the paper's Tables" not in result.stdout  # they are of a BiLSTM
     assert {cell["settings"]["attn_implementation"] for cell in cells(tmp_path).values()} == {"eager"}
 
@@ -260,7 +260,7 @@ def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_
 def test_the_other_real_sets(tmp_path, eraser_dir, name):
     result = run(tmp_path, "--dataset", name, "--data-dir", str(eraser_dir), "--max_length", "120")
     assert result.returncode == 0, result.stderr
-    assert f"## {name}, bilstm: 24 test texts, 1 seeds" in result.stdout
+    assert f"## {name}, bilstm: 24 test texts, 1 seed" in result.stdout
 
 
 def test_a_training_that_was_run_twice_is_told_seed_by_seed():
