@@ -14,9 +14,8 @@ from transformers import TrainingArguments
 
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
-from .data.rationales import PadsTokenColumns, pads_token_columns, with_word_ids
+from .data.rationales import PadsTokenColumns, with_word_ids
 from .faithfulness import evaluate_faithfulness
-from .faithfulness.padding import refuse_shifted_positions
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
 from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
@@ -27,10 +26,8 @@ from .reporting.publishing import PublishingTrainer
 from .safeguards import (
     BadBatches,
     NamingCollator,
-    first_rows,
     last_complete_checkpoint,
-    refuse_lost_columns,
-    refuse_raw_texts,
+    refuse_bad_texts,
     refuse_unknown_input,
     refuse_unsupported,
 )
@@ -348,20 +345,16 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Load as `Trainer` does, at the beginning of every attempt to train, once the first texts were looked at."""
         self._window = None  # of an attempt that ended for want of memory
         if self.knobs.masks and isinstance(self.adapter, TextAdapter):
-            self._refuse_bad_texts(self.adapter)
+            several = self.args.per_device_train_batch_size > 1
+            refuse_bad_texts(
+                self._bare(),
+                self.train_dataset,
+                self.data_collator,
+                self.adapter,
+                drops_columns=self._drops_extra_columns,
+                moves_padding=self.masking == "delete" and several and not self._labels.required,
+            )
         return super().get_train_dataloader()
-
-    def _refuse_bad_texts(self, adapter: TextAdapter) -> None:
-        dataset, collator = self.train_dataset, self.data_collator
-        if pads_token_columns(collator):
-            refuse_raw_texts(first_rows(dataset, 1))
-        if self._drops_extra_columns:
-            refuse_lost_columns(dataset, collator, adapter)
-        several = self.args.per_device_train_batch_size > 1
-        if self.masking == "delete" and several and not self._labels.required:  # which changes how far a batch pads
-            rows = first_rows(dataset) if adapter.tokenizer.padding_side == "left" else []
-            if rows and all("input_ids" in row for row in rows):
-                refuse_shifted_positions(self._bare(), rows, adapter, collator)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

@@ -3,15 +3,14 @@
 from .bad_batches import BadBatches
 from .bad_rows import NamingCollator
 from .checkpoints import last_complete_checkpoint
-from .refusals import first_rows, refuse_lost_columns, refuse_raw_texts, refuse_unknown_input, refuse_unsupported
+from .first_texts import refuse_bad_texts
+from .refusals import refuse_unknown_input, refuse_unsupported
 
 __all__ = [
     "BadBatches",
     "NamingCollator",
     "last_complete_checkpoint",
-    "first_rows",
-    "refuse_lost_columns",
-    "refuse_raw_texts",
+    "refuse_bad_texts",
     "refuse_unknown_input",
     "refuse_unsupported",
 ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from torch import distributed
-from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -55,67 +54,6 @@ def refuse_unknown_input(model: Any, processing_class: Any) -> None:
             "adapter=SeriesAdapter(the name of its argument), for images adapter=ImageAdapter(), and for texts "
             "processing_class=tokenizer"
         )
-
-
-_LOOKED_AT = 64  # rows
-
-
-def first_rows(dataset: Any, count: int = _LOOKED_AT) -> list[dict[str, Any]]:
-    """Return the first rows of a map-style data set that are dicts; a stream, which may be read only once, has none.
-
-    Args:
-        dataset: Any.
-        count: At most.
-    """
-    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        return []
-    rows = (dataset[index] for index in range(min(len(dataset), count)))
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def refuse_raw_texts(rows: Sequence[Any]) -> None:
-    """Raise where texts have not been encoded.
-
-    Args:
-        rows: Some of a data set's.
-
-    Raises:
-        ValueError: A row has no `input_ids`; names what it has.
-    """
-    raw = next((row for row in rows if "input_ids" not in row), None)
-    if raw is not None:
-        raise ValueError(
-            f"the rows have no 'input_ids' (they have {sorted(raw)}): encode the texts first, by the tokenizer or by "
-            "sgt_hf.data.rationales.encode_words"
-        )
-
-
-def refuse_lost_columns(dataset: Any, collator: Any, adapter: TextAdapter) -> None:
-    """Raise where what spares tokens would be dropped with the unused columns before a collator sees it.
-
-    Args:
-        dataset: What is trained on.
-        collator: A collator of the user's.
-        adapter: Of the model's inputs.
-
-    Raises:
-        ValueError: A column spares a token that is not special.
-    """
-    columns = {"word_ids", "protected"}.intersection(*first_rows(dataset, 1))
-    rows = first_rows(dataset) if columns else []
-    lost = sorted(name for name in columns if any(_spares(row, name, adapter.special_ids) for row in rows))
-    if lost:
-        raise ValueError(
-            f"the data set's columns {lost} would not reach {type(collator).__name__}, and tokens that they spare "
-            "would be masked: leave data_collator out, so that they are padded; or set remove_unused_columns=False if "
-            f"yours pads them; or drop them, remove_columns({lost})"
-        )
-
-
-def _spares(row: Any, name: str, special: set[int]) -> bool:
-    """Whether a column keeps a token from being masked that is not special anyway."""
-    spared = [value is not None and (value < 0 if name == "word_ids" else value != 0) for value in row[name]]
-    return any(kept and index not in special for kept, index in zip(spared, row.get("input_ids", ()), strict=False))
 
 
 def _refuse_regression(config: Any) -> None:
