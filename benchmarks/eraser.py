@@ -29,6 +29,7 @@ from benchmarks.eraser_tables import dataset_table
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from sgt_hf.atomic import write_atomically
 from sgt_hf.faithfulness import METHODS
+from sgt_hf.faithfulness.normalization import check_search
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,15 @@ class EraserArguments:
     random_draws: int = field(default=10, metadata={"help": "Random rankings per text."})
     split: str = field(default="test", metadata={"help": "What is measured: test, or validation to choose settings."})
     texts: int | None = field(default=None, metadata={"help": "At most this many texts are measured, the first."})
-    normalized_texts: int = field(default=0, metadata={"help": "NAOPC of the first texts, by a slow beam search."})
+    normalized_texts: int = field(default=0, metadata={"help": "NAOPC of this many texts, the first."})
+    normalize: str = field(
+        default="beam",
+        metadata={"help": "How the limits of NAOPC are searched for: beam, or greedy, for long texts."},
+    )
 
     def __post_init__(self) -> None:
         """Refuse arms and criteria that do not exist."""
+        check_search(self.normalize, beam_width=1, longest=0)
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
@@ -180,6 +186,7 @@ def cell_of(args: EraserArguments, knobs: SaliencyGuidedArguments, name: str, ar
         knobs=knobs_of_arm(arm, knobs, recipe.mask_fraction),
         bf16=args.bf16,
         attn_implementation=None if bilstm else args.attn_implementation,
+        normalize=args.normalize,
     )
 
 

@@ -74,6 +74,7 @@ class Cell:
     knobs: dict[str, Any]
     bf16: bool = False
     attn_implementation: str | None = None
+    normalize: str = "beam"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[
     found = {"summary": report.summary(), "per_example": values, "maps": maps_of(report)}
     if cell.normalized_texts:
         first = rows.select(range(min(cell.normalized_texts, len(rows))))
-        found["normalized"] = normalized(evaluated(first, cell.methods, random_draws=1, normalize="beam"))
+        found["normalized"] = normalized(evaluated(first, cell.methods, random_draws=1, normalize=cell.normalize))
     return report, found
 
 

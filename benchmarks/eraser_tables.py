@@ -230,8 +230,16 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     ]
     if not brief:
         lines.append("p and r are over texts, seeds averaged.")
-    counts = {len(cell["normalized"]["random"]["comprehensiveness"]) for cell in cells if "normalized" in cell}
-    lines += [f"NAOPC is of the first {count} texts." for count in sorted(counts) if not brief]
+    searches = {
+        (len(cell["normalized"]["random"]["comprehensiveness"]), cell["settings"].get("normalize", "beam"))
+        for cell in cells
+        if "normalized" in cell
+    }
+    lines += [
+        f"NAOPC is of the first {count} texts, its limits found by {search} search."
+        for count, search in sorted(searches)
+        if not brief
+    ]
     lines += [_arm_note(arm, group) for arm, group in arms.items()]
     operator = provenance["operator"]
     flattered = [

@@ -17,7 +17,7 @@ from ..attribution import AttributionSettings, method_names
 from ..masking.text import STRATEGIES
 from ..metrics.aopc import BINS, CONVENTIONS
 from .measurement import Job, measure_shares
-from .normalization import NORMALIZATIONS, check_width
+from .normalization import check_search
 from .padding import refuse_shifted_positions
 from .predictions import Predictions, identities_of, label_names_of
 from .provenance import Provenance
@@ -74,8 +74,9 @@ def evaluate_faithfulness(
         batch_size: Texts that are attributed at once, at most.
         collator: Makes batches of rows; by default pads with the adapter's tokenizer.
         trained_masking: The masking that the model was trained with, if any, for the provenance line.
-        normalize: How to search for each text's lowest and highest reachable AOPC, which makes NAOPC: `beam`, `exact`
-            (texts of a few words), or None. See `sgt_hf.faithfulness.normalization.extreme_curves` for what it costs.
+        normalize: How to search for each text's lowest and highest reachable AOPC, which makes NAOPC: `beam`, `greedy`
+            (long texts), `exact` (texts of a few words), or None; what each costs is said in
+            `sgt_hf.faithfulness.normalization.extreme_curves`.
         beam_width: Of the beam, ≥ 1.
         progress: Whether to show a bar, on the main process.
 
@@ -206,9 +207,7 @@ def _check(job: Job, convention: str) -> None:
         raise ValueError(f"bins must ascend in (0, 1], got {job.bins}")
     if job.random_draws < 1:
         raise ValueError(f"random_draws must be ≥ 1, got {job.random_draws}")
-    if job.normalize is not None and job.normalize not in NORMALIZATIONS:
-        raise ValueError(f"unknown normalize {job.normalize!r}: use one of {NORMALIZATIONS} or None")
-    check_width(job.beam_width, 0)
+    check_search(job.normalize, job.beam_width, 0)
     if job.removal.operator in _LEAVES_WORDS:
         raise ValueError(
             f"operator {job.removal.operator!r} puts words of the text, or of the vocabulary, in the place of removed "

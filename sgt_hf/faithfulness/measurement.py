@@ -33,7 +33,7 @@ class Job:
         removal: What removes them and judges what is left.
         bins: (R,) shares of the words.
         random_draws: D random rankings per text.
-        normalize: `beam`, `exact` or None, see `evaluate_faithfulness`.
+        normalize: `beam`, `greedy`, `exact` or None, see `evaluate_faithfulness`.
         beam_width: Of the beam.
     """
 
@@ -131,8 +131,8 @@ def measure_texts(job: Job, parts: Sequence[Explained]) -> list[dict[str, Any]]:
     }
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     if job.normalize is not None:
-        width = job.beam_width if job.normalize == "beam" else None
-        found = extreme_curves(job.removal, texts, targets, job.bins, beam_width=width)
+        how = {"normalize": job.normalize, "beam_width": job.beam_width}
+        found = extreme_curves(job.removal, texts, targets, job.bins, **how)
         arrays |= zip(("extreme_removed", "extreme_kept"), found, strict=True)
     methods = len(job.explainer.methods)
     known = [

@@ -26,7 +26,7 @@ class Provenance:
         shap_noise: Of the SHAPs, as a share of the sample's range.
         trained_masking: The masking of saliency guided training, or None.
         truncated_words: Words that the encoding cut off all texts together, or None where the data set does not say.
-        normalize: How the limits of AOPC were found: `beam`, `exact`, or None.
+        normalize: How the limits of AOPC were found: `beam`, `greedy`, `exact`, or None.
         beam_width: Of the beam, or None.
         autocast: The dtype of a `torch.autocast` around the call, such as `bfloat16`, or None.
     """

@@ -41,7 +41,7 @@ class Faithfulness:
         sufficiency: (N,) AOPC, in [−1, 1], lower is better.
         comprehensiveness_per_bin: (R,) means.
         sufficiency_per_bin: (R,) means.
-        normalized_comprehensiveness: (N,) NAOPC, in [0, 1] but for what a beam missed, higher is better; NaN where no
+        normalized_comprehensiveness: (N,) NAOPC, in [0, 1] but for what a search missed, higher is better; NaN where no
             ranking differs from another. None where no limits were searched for.
         normalized_sufficiency: (N,) the same, lower is better.
     """

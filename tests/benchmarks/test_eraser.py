@@ -166,7 +166,7 @@ def test_the_tables_on_paper():
     beside = text[text.index("Beside the paper") :]
     assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
     assert "random_mask: guided with words masked at random; " in text
-    assert "NAOPC is of the first 2 texts." in text
+    assert "NAOPC is of the first 2 texts, its limits found by beam search." in text
 
 
 def test_pairs_are_by_seed_whatever_is_missing():
@@ -195,7 +195,8 @@ def test_the_arms_differ_from_guided_in_one_knob():
 
 @pytest.mark.slow
 def test_every_arm_and_measure_in_one_run(tmp_path):
-    result = run(tmp_path, "--arms", *ARMS, "--split", "validation", "--texts", "10", "--normalized_texts", "2")
+    naopc = ("--normalized_texts", "2", "--normalize", "greedy")
+    result = run(tmp_path, "--arms", *ARMS, "--split", "validation", "--texts", "10", *naopc)
     assert result.returncode == 0, result.stderr
     found = {cell["settings"]["arm"]: cell for cell in cells(tmp_path).values()}
     assert set(found) == set(ARMS)
@@ -206,6 +207,7 @@ def test_every_arm_and_measure_in_one_run(tmp_path):
         assert 0 <= cell["maps"]["smooth_grad"]["auprc"] <= 1
     assert len(found["plain_equal_compute"]["validation"]["loss"]) == 2  # of 1 epoch, 7/3 rounded
     assert "guided minus another arm" in result.stdout
+    assert "NAOPC is of the first 2 texts, its limits found by greedy search." in result.stdout
 
 
 def test_documents_carry_what_the_results_say():

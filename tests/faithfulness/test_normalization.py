@@ -7,6 +7,8 @@ from datasets import Dataset
 
 from sgt_hf import evaluate_faithfulness
 from sgt_hf.attribution import AttributionSettings
+from sgt_hf.faithfulness import normalization
+from sgt_hf.faithfulness.normalization import greedy_search
 from sgt_hf.metrics.aopc import CONVENTIONS, aopc
 from sgt_hf.metrics.naopc import naopc
 from tests import oracle
@@ -22,11 +24,12 @@ def evaluate(model, tokenizer, rows, **kwargs):
     return evaluate_faithfulness(model, rows, tokenizer, **kwargs)
 
 
-def test_limits_on_paper():
+@pytest.mark.parametrize("search", ["exact", "beam", "greedy"])  # the words' effects add up, so one at a time is enough
+def test_limits_on_paper(search):
     tokenizer = make_tokenizer("gpt2")
     rows = rows_of(tokenizer, "the good plot good")
     report = evaluate(
-        CountsGood(tokenizer), tokenizer, rows, methods=["input_x_gradient"], bins=(0.25, 0.5), normalize="exact"
+        CountsGood(tokenizer), tokenizer, rows, methods=["input_x_gradient"], bins=(0.25, 0.5), normalize=search
     )
     full, one, none = sigmoid(3), sigmoid(1), sigmoid(-1)
     comprehensiveness, sufficiency = report.limits()
@@ -37,7 +40,7 @@ def test_limits_on_paper():
     assert best.normalized_comprehensiveness == pytest.approx([1])
     assert best.normalized_sufficiency == pytest.approx([0], abs=1e-6)
     assert "NAOPC" in str(report)
-    assert "limits of NAOPC by exact search" in str(report)
+    assert f"limits of NAOPC by {search} search" in str(report)
     assert report.summary()["methods"]["input_x_gradient"]["normalized_comprehensiveness"] == pytest.approx(1)
 
 
@@ -91,22 +94,52 @@ def test_a_beam_lies_within_the_exact_limits_and_reaches_them_when_wide_enough(o
     wide = evaluate(model, tokenizer, rows, normalize="beam", beam_width=70, **settings)  # 70 = C(8, 4)
     for one, other in zip(exact.limits(), wide.limits(), strict=True):
         assert one == pytest.approx(other, abs=1e-6)
-    for width in (1, 3):
-        narrow = evaluate(model, tokenizer, rows, normalize="beam", beam_width=width, **settings)
+    for search in ({"normalize": "beam", "beam_width": 1}, {"normalize": "beam"}, {"normalize": "greedy"}):
+        narrow = evaluate(model, tokenizer, rows, **search, **settings)
         for one, other in zip(exact.limits(), narrow.limits(), strict=True):
             assert (one[:, 0] <= other[:, 0] + 1e-6).all()
             assert (other[:, 0] <= other[:, 1]).all()
             assert (other[:, 1] <= one[:, 1] + 1e-6).all()
 
 
-@pytest.mark.parametrize("search", [{"normalize": "exact"}, {"normalize": "beam", "beam_width": 1}])
+def test_a_greedy_chain_is_nested_and_its_cost_linear():
+    """Checked against a value that is each unit's own but for two that only count together."""
+    count, sizes = 200, np.array([2, 10, 20, 40, 100])
+    own = np.random.default_rng(0).normal(size=count)
+    own[[3, 5]] = 1, -1
+    asked, chain = 0, []
+
+    def value(sets):
+        return sets @ own + 100 * sets[:, 3] * sets[:, 5]
+
+    search = greedy_search(count, sizes, sign=1)
+    sets = next(search)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            asked += len(sets)
+            if len(sets) == 1:
+                chain.append(sets[0].copy())
+            sets = search.send(value(sets))
+    assert [int(s.sum()) for s in chain] == sizes.tolist()
+    assert all((small <= large).all() for small, large in itertools.pairwise(chain))
+    assert end.value.value == pytest.approx(value(np.array(chain)))
+    assert asked <= len(sizes) * (2 * count + 1)
+    first = np.argsort(-own)
+    assert chain[0].nonzero()[0].tolist() == sorted(first[:2])
+    together = next(i for i, s in enumerate(chain) if s[3] or s[5])  # one of the pair in, the other follows
+    assert chain[min(together + 1, 4)][[3, 5]].all()
+
+
+@pytest.mark.parametrize(
+    "search", [{"normalize": "exact"}, {"normalize": "beam", "beam_width": 1}, {"normalize": "greedy"}]
+)
 def test_every_measured_ranking_lies_within_the_limits(search):
     """A narrow beam misses some, by which its limits are widened."""
     tokenizer, model = make_tokenizer("bert"), make_model("bert", initializer_range=0.5).eval()
     rows = make_rows(tokenizer, count=12, longest=9)
     report = evaluate(model, tokenizer, rows, random_draws=20, **search)
     found = aopc(report.full, report.extremes.removed[:, 1])
-    assert (report.limits()[0][:, 1] > found + 1e-4).any() == ("beam_width" in search)
+    assert (report.limits()[0][:, 1] > found + 1e-4).any() == (search["normalize"] != "exact")
     for name, perturbed, limits in zip(("removed", "kept"), ("removed", "kept"), report.limits(), strict=True):
         for method in report.methods:
             curves = getattr(report.curves[method], perturbed)
@@ -131,6 +164,20 @@ def test_the_texts_measured_beside_one_do_not_matter():
             assert one[i] == pytest.approx(other[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("search", ["beam", "greedy"])
+def test_searches_that_end_before_the_longest_text_has_its_turn(monkeypatch, search):
+    """Texts searched in groups, and side by side: what is found is what each alone would give."""
+    tokenizer, model = make_tokenizer("bert"), make_model("bert", initializer_range=0.5).eval()
+    words = "good film not very dull bad plot the great actor a".split()
+    rows = rows_of(tokenizer, *(" ".join(words[:count]) for count in (2, 11, 3, 7)))
+    together = evaluate(model, tokenizer, rows, normalize=search)
+    monkeypatch.setattr(normalization, "_POOL", 1)
+    apart = evaluate(model, tokenizer, rows, normalize=search)
+    for one, other in zip(together.limits(), apart.limits(), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert (together.limits()[0][1:, 0] < together.limits()[0][1:, 1]).all()
+
+
 def test_a_text_without_words_and_one_of_one_word():
     tokenizer, model = make_tokenizer("bert"), make_model("bert", initializer_range=0.5).eval()
     report = evaluate(model, tokenizer, rows_of(tokenizer, "", "film", "film plot"), normalize="beam")
@@ -145,7 +192,7 @@ def test_a_text_without_words_and_one_of_one_word():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"normalize": "greedy"}, "unknown normalize 'greedy': use one of"),
+        ({"normalize": "annealed"}, "unknown normalize 'annealed': use one of"),
         ({"normalize": "beam", "beam_width": 0}, "beam_width must be ≥ 1, got 0"),
         ({"normalize": "exact"}, "looks at every set of words, at most 12 of them, and a text has 13"),
     ],
