@@ -131,9 +131,10 @@ def measure_texts(job: Job, parts: Sequence[Explained]) -> list[dict[str, Any]]:
     }
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     if job.normalize is not None:
-        how = {"normalize": job.normalize, "beam_width": job.beam_width}
-        found = extreme_curves(job.removal, texts, targets, job.bins, **how)
-        arrays |= zip(("extreme_removed", "extreme_kept"), found, strict=True)
+        limits = extreme_curves(
+            job.removal, texts, targets, job.bins, normalize=job.normalize, beam_width=job.beam_width
+        )
+        arrays |= zip(("extreme_removed", "extreme_kept"), limits, strict=True)
     methods = len(job.explainer.methods)
     known = [
         {
