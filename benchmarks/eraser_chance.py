@@ -114,18 +114,19 @@ def _agreement(identities: list[Any], scores: list[NDArray[np.float64]]) -> dict
 
 
 def tables(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """Return one table of all data sets.
+    """Return one table of all data sets and models, which differ in the words that they read.
 
     Args:
         entries: What the folder of results holds.
     """
-    header = ["", "texts", "unmarked documents", *(f"{name}, random" for name in MEASURES.values())]
+    header = ["", "cut as for", "texts", "unmarked documents", *(f"{name}, random" for name in MEASURES.values())]
     header += [f"{name}, human marks" for name in MEASURES.values()]
     rows = []
-    for entry in sorted(entries, key=lambda one: one["settings"]["dataset"]):
+    for entry in sorted(entries, key=lambda one: (one["settings"]["dataset"], one["settings"]["model"] != "bilstm")):
         settings = entry["settings"]
         row = [
             Path(settings["dataset"]).name,
+            f"{Path(settings['model']).name}, {settings['max_length']} tokens",
             f"{entry['texts']} {settings['split']}",
             f"{100 * entry['unmarked']:.1f} %",
         ]

@@ -71,7 +71,9 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     if len(arms) > 1:
         tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
         tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus_of(arms)} against another arm", *_tests(arms)))
-    tables.append(Table("Gain over a random ranking, and the maps", *_maps(arms)))
+    header, rows = _maps(arms)
+    if rows:  # the first cells have none
+        tables.append(Table("Gain over a random ranking, and the maps", header, rows))
     paper = PAPER["aopc"].get(Path(settings["dataset"]).name)
     if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
@@ -224,7 +226,7 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
-        "seeds; * where it excludes 0. Only the intervals over seeds say what another training would give. abs suff is "
+        "seeds; * where it excludes 0, uncorrected for the number of intervals. Only the intervals over seeds say what another training would give. abs suff is "
         "the mean of the texts' absolute sufficiency; random's first averages its draws, which cancel: compare it "
         "across columns, not with other rows.",
     ]
