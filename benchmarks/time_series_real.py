@@ -214,7 +214,8 @@ def _note(cells: Cells) -> str:
     return (
         "Area under accuracy in percent over cells removed in percent, 0 to 90 (at most 9,000; lower is better beside "
         f"its own random), removed cells set to the series' channel mean or to random values; {seeds} seeds, "
-        f"{cells[0]['settings']['epochs']} epochs. {{ }} is Student's 95 % interval over seeds, * where it excludes 0, uncorrected for their number."
+        f"{cells[0]['settings']['epochs']} epochs. {{ }} is Student's 95 % interval over seeds, * where it excludes 0, "
+        "uncorrected for their number."
     )
 
 
