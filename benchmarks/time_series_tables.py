@@ -104,8 +104,8 @@ def gains(cells: Cells) -> str:
     return (
         f"{markdown_table(header, rows)}\n\nMean over data sets [its 95 % interval over data sets, Student's, * where "
         "it excludes 0, uncorrected for the number of intervals], and the number of sets in which the first arm is "
-        "ahead. Each model is compared with a random map of its own: i.i.d., or its gradient map with permuted columns, "
-        "which keeps the map's profile over time."
+        "ahead. Each model is compared with a random map of its own: i.i.d., or its gradient map with permuted "
+        "columns, which keeps the map's profile over time."
     )
 
 
