@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 # What transformers puts on modules whose layers are checkpointed.
-_CHECKPOINT = "_gradient_checkpointing_func"
+CHECKPOINT = "_gradient_checkpointing_func"
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _without_autocast(forward: Any) -> Any:
 
 @contextmanager
 def measuring(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode and in its own precision for a while.
+    """Put a model in eval mode, in its own precision and under its own attention for a while.
 
     After training with `bf16` or `fp16` accelerate leaves the forward under autocast. What is measured then would not
     be what the same weights give when they are loaded again. A `torch.autocast` around the call is the caller's wish
@@ -64,11 +64,31 @@ def measuring(model: nn.Module) -> Iterator[None]:
     try:
         if bare is not wrapped:
             own["forward"] = MethodType(bare, wrapped.__self__) if isinstance(wrapped, MethodType) else bare
-        with evaluating(model):
+        with evaluating(model), _keeping_attention(model):
             yield
     finally:
         if bare is not wrapped:
             own["forward"] = wrapped
+
+
+@contextmanager
+def _keeping_attention(model: nn.Module) -> Iterator[None]:
+    """Give models their attention back after every forward of a while.
+
+    BigBird changes itself, for good, from block-sparse to full attention at the first text that is short.
+    """
+    found = [module for module in model.modules() if callable(getattr(module, "set_attention_type", None))]
+    outermost = [one for one in found if not any(one in other.modules() for other in found if other is not one)]
+    kinds = {module: module.attention_type for module in outermost}
+    handles = [
+        module.register_forward_hook(lambda module, *_: module.set_attention_type(kinds[module]))
+        for module in outermost
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -88,16 +108,16 @@ def keeping_statistics(model: nn.Module) -> Iterator[None]:
         for module in model.modules()
         if isinstance(module, _NormBase) and module.track_running_stats and module.training
     ]
-    checkpointed = [module for module in model.modules() if layers and _CHECKPOINT in vars(module)]
-    checkpoints = [(module, getattr(module, _CHECKPOINT)) for module in checkpointed]
+    checkpointed = [module for module in model.modules() if layers and CHECKPOINT in vars(module)]
+    checkpoints = [(module, getattr(module, CHECKPOINT)) for module in checkpointed]
     try:
         for module, checkpoint in checkpoints:
-            setattr(module, _CHECKPOINT, _untracked_again(checkpoint, layers))
+            setattr(module, CHECKPOINT, _untracked_again(checkpoint, layers))
         with _untracked(layers):
             yield
     finally:
         for module, checkpoint in checkpoints:
-            setattr(module, _CHECKPOINT, checkpoint)
+            setattr(module, CHECKPOINT, checkpoint)
 
 
 @contextmanager

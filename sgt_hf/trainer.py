@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import PadsTokenColumns, with_word_ids
+from .distributed import announce_loss
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
@@ -150,6 +151,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
+            announce_loss(model, total)
             total.register_hook(self._note_use)
         if not isinstance(outputs, Mapping) and self.compute_loss_func is cross_entropy_of_outputs:
             outputs = {"logits": logits_of(outputs)}  # Trainer takes the first of a tuple for the loss

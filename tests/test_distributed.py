@@ -1,10 +1,14 @@
 """Two real processes over gloo against one process with the doubled batch, of the same seed."""
 
 import json
+import os
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
+from tests.tiny import make_model
 from tests.trainer.launching import launch
 from tests.trainer.runs import TERMS, losses, trained, weights
 
@@ -24,6 +28,7 @@ SCRIPT = """
 import json, sys
 import torch
 from tests.trainer.runs import built, weights
+from tests.test_distributed import Auxiliary, LeavesOut
 from tests.trainer.test_bad_batches import Root, one_bad_row
 
 output, cases = sys.argv[1], json.loads(sys.argv[2])
@@ -54,6 +59,12 @@ parted = built(f"{output}/resumed", per_device_train_batch_size=2, **settings)
 parted.train(resume_from_checkpoint=f"{output}/resumed/checkpoint-3")
 note("parted", parted)
 
+for kind in (Auxiliary, LeavesOut):
+    torch.manual_seed(0)
+    trainer = built(f"{output}/{kind.__name__}", model=kind(), logging_steps=1, per_device_train_batch_size=2)
+    trainer.train()
+    note(kind.__name__, trainer)
+
 rows = one_bad_row()  # in the batch of one process
 model = Root()
 trainer = built(f"{output}/bad", per_device_train_batch_size=2, model=model, rows=rows)
@@ -64,6 +75,37 @@ except FloatingPointError as raised:
     error = str(raised)
 note("bad", trainer, error=error)
 """
+
+
+class Auxiliary(nn.Module):
+    """A head with a loss of its own, which the masked forward, without labels, does not reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = make_model("bert", spread=0.5).bert
+        self.head, self.aside = nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        first = self.encoder(input_ids, attention_mask).last_hidden_state[:, 0]
+        found = {"logits": self.head(first)}
+        if labels is None:
+            return found
+        losses = [functional.cross_entropy(logits, labels) for logits in (found["logits"], self.aside(first))]
+        return {"loss": sum(losses)} | found
+
+
+class LeavesOut(Auxiliary):
+    """A layer that half of the forwards pass over, each process by its own chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.chance = torch.Generator().manual_seed(int(os.environ["RANK"]))
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        first = self.encoder(input_ids, attention_mask).last_hidden_state[:, 0]
+        more = self.aside(first).mean(1, keepdim=True) if torch.rand((), generator=self.chance) < 0.5 else 0.0
+        found = {"logits": self.head(first) * (1 + more)}
+        return found if labels is None else {"loss": functional.cross_entropy(found["logits"], labels)} | found
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +133,15 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, two, name):
         logged = [entry[term] for entry in two(name)["log"] if term in entry]
         assert len(logged) == 8 // changes.get("gradient_accumulation_steps", 1)
         assert logged == pytest.approx(losses(one, term), abs=1e-4), term
+
+
+def test_what_only_one_of_the_two_forwards_uses(tmp_path, two):
+    """DDP looks for parameters without a gradient after each forward."""
+    torch.manual_seed(0)
+    one = trained(tmp_path, model=Auxiliary(), logging_steps=1)
+    assert torch.allclose(two("Auxiliary")["weights"], weights(one), atol=1e-5)
+    for name in ("Auxiliary", "LeavesOut"):
+        assert torch.equal(two(name)["weights"], two(name, 1)["weights"])
 
 
 def test_random_masks_are_drawn_by_each_process_for_itself_and_from_the_seed(two):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from sgt_hf.modes import evaluating, keeping_statistics, measuring
+from tests.adapters.test_embedding import big_bird
 
 
 def test_evaluating_restores_every_flag_also_after_an_exception():
@@ -48,6 +49,21 @@ def test_measuring_takes_off_autocast_and_nothing_else():
     model.forward = lambda x: wrapped(x) + 1  # the caller's own, put on afterwards
     with measuring(model):
         assert torch.equal(model(x), wrapped(x) + 1)
+
+
+def test_measuring_leaves_big_bird_its_attention():
+    """Which it would give up for good at the first text that is too short for it."""
+    torch.manual_seed(0)
+    model = big_bird()
+    long, short = torch.randint(6, 20, (1, 32)), torch.randint(6, 20, (1, 4))
+    with torch.no_grad(), measuring(model):
+        expected = model(long).logits
+        model(short)
+        assert torch.equal(model(long).logits, expected)
+    assert model.bert.attention_type == model.bert.encoder.attention_type == "block_sparse"
+    with torch.no_grad():
+        model.eval()(short)
+    assert model.bert.attention_type == "original_full"
 
 
 def test_keeping_statistics_uses_the_batch_s_own_and_leaves_the_running_ones():

@@ -148,6 +148,16 @@ def base_of(model: Any) -> Any:
     return get_base_model() if callable(get_base_model) else model
 
 
+def takes(model: nn.Module, argument: str) -> bool:
+    """Return whether a forward takes an argument, by its own name or among any.
+
+    Args:
+        model: Any module.
+        argument: Its name.
+    """
+    return argument in inspect.signature(base_of(model).forward).parameters or takes_anything(model)
+
+
 def takes_anything(model: nn.Module) -> bool:
     """Return whether a forward takes arguments of any name, as `forward(**batch)` does.
 

@@ -53,6 +53,9 @@ def _outermost(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+LOOKS = 8  # batches whose ids are compared: one that happens to be sorted does not tell of a model that sorts
+
+
 class TokenOrder:
     """Brings an embedding's output into the order of the batch, (B, L, D), and back.
 
@@ -61,13 +64,14 @@ class TokenOrder:
 
     def __init__(self) -> None:
         self._is_turned: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+        self._looks: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[TokenOrder], tuple[()]]:
         """Leave out of a copy what was found in modules that it does not know."""
         return TokenOrder, ()
 
     def look(self, module: nn.Module, seen: Any, ids: Tensor) -> None:
-        """Find out how a module orders tokens, by the ids themselves; once, for it waits for the device.
+        """Find out how a module orders tokens, by the ids themselves; of a few batches, for it waits for the device.
 
         Args:
             module: The embedding.
@@ -75,13 +79,24 @@ class TokenOrder:
             ids: (B, L) the batch's.
 
         Raises:
-            ValueError: It was called with another number of ids than the batch has, and not because of padding.
+            ValueError: It was called with another number of ids than the batch has, and not because of padding; or
+                with the batch's rows in another order.
         """
-        if module in self._is_turned or not isinstance(seen, Tensor):
+        if not isinstance(seen, Tensor):
             return
-        turned = ids.dim() == 2 and seen.shape == ids.T.shape and torch.equal(seen, ids.T)
-        # Ids may be clamped or hashed on their way; in the shape of the batch they are in its order.
-        straight = _begins_with(seen, ids) or (seen.shape == ids.shape and not turned)
+        known = self._is_turned.get(module)
+        if known is None or self._looks[module] < LOOKS:
+            turned = known is not False and ids.dim() == 2 and seen.shape == ids.T.shape and torch.equal(seen, ids.T)
+            # Ids may be clamped or hashed on their way; in the shape of the batch they are in its order.
+            straight = _begins_with(seen, ids) or (seen.shape == ids.shape and not turned)
+            if straight and _reordered(seen, ids):
+                raise ValueError(
+                    f"the embedding {type(module).__name__} was called with the batch's rows in another order, as by a "
+                    "model that sorts them by length, so its output cannot be told text by text: embed before you "
+                    "sort, or pack with enforce_sorted=False"
+                )
+        else:
+            turned, straight = known and seen.shape == ids.T.shape, not known and _covers(seen, ids)
         if not straight and not turned:
             raise ValueError(
                 f"the embedding {type(module).__name__} was called with {tuple(seen.shape)} values that do not "
@@ -90,6 +105,7 @@ class TokenOrder:
             )
         if straight != turned:  # otherwise this batch does not tell
             self._is_turned[module] = turned
+            self._looks[module] = self._looks.get(module, 0) + 1
 
     def features(self, module: nn.Module, output: Tensor, width: int) -> Tensor:
         """Return (B, L, D) of an output, without what the model padded on the right beyond `width` tokens."""
@@ -105,8 +121,19 @@ class TokenOrder:
         return whole.transpose(0, 1) if turned else whole
 
 
+def _covers(seen: Tensor, ids: Tensor) -> bool:
+    return seen.dim() == ids.dim() and seen.shape[0] == ids.shape[0] and seen.shape[1] >= ids.shape[1]
+
+
 def _begins_with(seen: Tensor, ids: Tensor) -> bool:
-    return seen.dim() == ids.dim() == 2 and seen.shape[1] >= ids.shape[1] and torch.equal(seen[:, : ids.shape[1]], ids)
+    return ids.dim() == 2 and _covers(seen, ids) and torch.equal(seen[:, : ids.shape[1]], ids)
+
+
+def _reordered(seen: Tensor, ids: Tensor) -> bool:
+    if seen.shape != ids.shape or torch.equal(seen, ids):
+        return False
+    found = [torch.unique(rows, dim=0, return_counts=True) for rows in (seen, ids)]
+    return all(one.shape == other.shape and torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class PadsTokenColumns:
 
     Those are `word_ids`, `segment_ids` and `protected` (1 for tokens that masking must spare), wherever features have
     them, padded on the tokenizer's side with the values in `sgt_hf.masking.text.FILLS`. So is None, which a fast
-    tokenizer's own `word_ids()` has for special tokens.
+    tokenizer's own `word_ids()` has for special tokens, and NaN, which data sets formatted as tensors make of it.
     """
 
     def __call__(self, features: list[dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class PadsTokenColumns:
         on_left = cast(Any, self).tokenizer.padding_side == "left"
         for name, fill in FILLS.items():
             if name in features[0]:
-                rows = [[fill if value is None else value for value in row[name]] for row in features]
+                rows = [_whole(row[name], fill) for row in features]
                 batch[name] = _pad_rows(rows, fill=fill, width=batch["input_ids"].shape[1], on_left=on_left)
         return batch
 
@@ -212,6 +212,11 @@ def _document_words(encoding: Any, offsets: tuple[int | None, int]) -> list[int]
         offset = None if segment is None or word is None else offsets[segment]
         words.append(-1 if offset is None else offset + word)
     return words
+
+
+def _whole(values: Any, fill: int) -> list[int]:
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    return [fill if value is None or value != value else int(value) for value in listed]
 
 
 def _pad_rows(rows: list[list[int]], *, fill: int, width: int, on_left: bool) -> Tensor:

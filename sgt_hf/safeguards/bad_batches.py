@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..adapters import Adapter
-from ..adapters.base import base_of, takes_anything
+from ..adapters.base import takes
 from ..faithfulness.rows import position_limit
 from .samples import sample_name
 
@@ -31,7 +30,7 @@ class BadBatches:
         self._adapter = adapter
         is_text = adapter.main_input == "input_ids"
         self._limit = _learned_positions(model) if is_text else None
-        self._knows_padding = is_text or _takes(model, "attention_mask")
+        self._knows_padding = is_text or takes(model, "attention_mask")
         self._seen: deque[Batch] = deque(maxlen=accumulation)
 
     def refuse_shapes(self, batch: Batch, rows: Any) -> None:
@@ -126,10 +125,6 @@ def _learned_positions(model: nn.Module) -> int | None:
     tables = (name for name, module in model.named_modules() if isinstance(module, nn.Embedding))
     found = any("position" in name or name.endswith("wpe") for name in tables)
     return position_limit(model) if found else None
-
-
-def _takes(model: nn.Module, argument: str) -> bool:
-    return argument in inspect.signature(base_of(model).forward).parameters or takes_anything(model)
 
 
 def _name(batch: Batch, index: int, adapter: Adapter, rows: Any) -> str:

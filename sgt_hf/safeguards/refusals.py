@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import distributed
@@ -15,7 +16,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ..adapters import Adapter, TextAdapter
-from ..adapters.base import Masking, base_of
+from ..adapters.base import Masking, base_of, takes
+from ..modes import CHECKPOINT
 
 
 def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, granularity: str) -> None:
@@ -71,12 +73,35 @@ def _modules(model: Any) -> Iterator[Any]:
     yield from () if model is None else model.modules()
 
 
+def _checkpointing(model: Any) -> list[Any]:
+    """How `gradient_checkpointing_enable` was called on a model's modules, if it was."""
+    functions = (vars(module).get(CHECKPOINT) for module in _modules(model))
+    return [function.keywords for function in functions if isinstance(function, partial)]
+
+
 def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str, str]]:
     name, config = type(model).__name__, getattr(model, "config", None)
     if name in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values()}:
         yield f"{name}, which generates text", "take a classifier, as AutoModelForSequenceClassification loads"
     if name.startswith("Whisper"):
         yield f"{name}, whose steps are the last axis of its input", "take a model that reads (batch, steps, channels)"
+    if getattr(config, "model_type", None) == "reformer":
+        yield f"{name}, whose reversible layers add to the gradients while it is ranked", "take another long model"
+    if masking == "delete" and any(getattr(each, "attention_type", None) == "block_sparse" for each in _modules(model)):
+        yield (
+            "masking 'delete' with block-sparse attention, which BigBird gives up for good at the first short text",
+            "set attention_type='original_full', or use another masking, as 'previous_salient'",
+        )
+    if (
+        masking == "delete"
+        and isinstance(adapter, TextAdapter)
+        and model is not None
+        and not takes(model, "attention_mask")
+    ):
+        yield (
+            f"masking 'delete' with {name}, whose forward takes no attention_mask and so would read the padding",
+            "give it the argument attention_mask=None, or use another masking, as 'previous_salient'",
+        )
     if masking == "delete" and name in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
         yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
     if masking == "sep" and getattr(config, "is_encoder_decoder", False) and isinstance(adapter, TextAdapter):
@@ -106,8 +131,8 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
     if any(module._compiled_call_impl is not None for module in _modules(trainer.model)):
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
-    settings = args.gradient_checkpointing_kwargs
-    if args.gradient_checkpointing and isinstance(settings, dict) and settings.get("use_reentrant"):
+    settings = [args.gradient_checkpointing_kwargs] if args.gradient_checkpointing else _checkpointing(trainer.model)
+    if any(isinstance(each, dict) and each.get("use_reentrant") for each in settings):
         yield "reentrant gradient checkpointing", "set gradient_checkpointing_kwargs={'use_reentrant': False}"
 
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from sgt_hf import TextAdapter, evaluate_faithfulness
 from sgt_hf.adapters.base import logits_of
+from sgt_hf.adapters.embedding import LOOKS
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.saliency import reduce_scores
 from tests.tiny import make_model, make_rows, make_tokenizer
@@ -149,6 +150,47 @@ def test_ids_may_be_changed_on_their_way_and_an_adapter_copied(shape):
     assert torch.allclose(scores, model.head.weight[0].sum().expand(shape), atol=1e-6)
     again = pickle.loads(pickle.dumps(adapter)).scores(model, batch, labels, target="label", reduction="signed_sum")
     assert torch.equal(scores, again)
+
+
+class Sorts(nn.Module):
+    """As LSTMs are often written: the longest text first, and back at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(24, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        order = attention_mask.sum(1).argsort(descending=True, stable=True)
+        seen = (self.words(input_ids[order]) * attention_mask[order][..., None]).sum(1)
+        return self.head(seen)[order.argsort()]
+
+
+def test_a_model_that_sorts_its_batch_is_refused_also_after_a_sorted_batch():
+    adapter, model, batch = TextAdapter(make_tokenizer("bert")), Sorts(), batch_of(3, 4)
+    labels = torch.zeros(3, dtype=torch.long)
+    adapter.scores(model, batch, labels, target="label", reduction="l2")
+    batch["attention_mask"][0, 2:] = 0
+    with pytest.raises(ValueError, match=r"rows in another order, .*: embed before you sort, or pack with enforce"):
+        adapter.scores(model, batch, labels, target="label", reduction="l2")
+
+
+class Windows(nn.Module):
+    """Reads a long text by windows, each with a call of the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(24, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(sum(self.words(part).sum(1) for part in input_ids.split(6, dim=1)))
+
+
+def test_a_model_that_splits_long_texts_is_refused_at_the_first_however_late():
+    adapter, model, labels = TextAdapter(make_tokenizer("bert")), Windows(), torch.zeros(2, dtype=torch.long)
+    for _ in range(LOOKS + 1):
+        adapter.scores(model, batch_of(2, 5), labels, target="label", reduction="l2")
+    with pytest.raises(ValueError, match=r"called with \(2, 6\) values that do not begin with the batch's \(2, 9\)"):
+        adapter.scores(model, batch_of(2, 9), labels, target="label", reduction="l2")
 
 
 class Around(nn.Module):

@@ -224,6 +224,16 @@ def test_collator_equals_the_ordinary_one(side, multiple):
     assert all(torch.equal(collated[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("form", [None, "torch", "numpy"])
+def test_collator_takes_the_tokenizers_own_word_ids(form):
+    """None for special tokens, which tensors cannot hold."""
+    tokenizer = make_tokenizer()
+    encoded = [tokenizer(text) for text in ("good film", "bad")]
+    data = Dataset.from_list([{**one, "word_ids": one.word_ids()} for one in encoded]).with_format(form)
+    batch = DataCollatorWithWordIds(tokenizer)([data[0], data[1]])
+    assert batch["word_ids"].tolist() == [[-1, 0, 1, -1], [-1, 0, -1, -1]]
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_collator_pads_per_token_columns(side):
     tokenizer = make_tokenizer(padding_side=side)

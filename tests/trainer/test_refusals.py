@@ -3,9 +3,17 @@
 import pytest
 from accelerate import ParallelismConfig
 from torch import nn
-from transformers import GPT2LMHeadModel, TrainingArguments, WhisperConfig, WhisperForAudioClassification
+from transformers import (
+    GPT2LMHeadModel,
+    ReformerConfig,
+    ReformerForSequenceClassification,
+    TrainingArguments,
+    WhisperConfig,
+    WhisperForAudioClassification,
+)
 
 from sgt_hf import SaliencyGuidedTrainer
+from tests.adapters.test_embedding import big_bird
 from tests.tiny import make_model, make_tokenizer
 from tests.trainer.launching import launch
 from tests.trainer.runs import CHECKPOINTING, arguments
@@ -52,6 +60,51 @@ def test_models_compiled_in_place(tmp_path):
     model.compile(backend="eager")
     with pytest.raises(ValueError, match=r"a model compiled in place, .*: leave it eager and set torch_compile=True"):
         build(tmp_path, model)
+
+
+def test_reversible_layers(tmp_path):
+    """Their backward writes to every `.grad`, ranking's included."""
+    sizes = {"attn_layers": ["local"], "hidden_size": 8, "num_attention_heads": 2, "feed_forward_size": 8}
+    config = ReformerConfig(
+        **sizes, attention_head_size=4, axial_pos_embds=False, vocab_size=24, num_labels=2, max_position_embeddings=64
+    )
+    with pytest.raises(ValueError, match="ReformerForSequenceClassification, whose reversible layers add to the grad"):
+        build(tmp_path, ReformerForSequenceClassification(config))
+
+
+def test_deletion_from_block_sparse_attention(tmp_path):
+    with pytest.raises(ValueError, match="masking 'delete' with block-sparse attention, which BigBird gives up"):
+        build(tmp_path, big_bird(), sgt_masking="delete")
+    model = big_bird()
+    model.bert.set_attention_type("original_full")
+    build(tmp_path, model, sgt_masking="delete")
+    build(tmp_path, big_bird(), sgt_masking="unk")
+
+
+class WithoutMask(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(24, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, labels=None):
+        return {"logits": self.head(self.words(input_ids).mean(1))}
+
+
+def test_deletion_where_padding_would_be_read(tmp_path):
+    with pytest.raises(ValueError, match="'delete' with WithoutMask, whose forward takes no attention_mask"):
+        build(tmp_path, WithoutMask(), sgt_masking="delete")
+    build(tmp_path, WithoutMask(), sgt_masking="unk")
+
+
+def test_reentrant_checkpointing_that_the_model_was_told(tmp_path):
+    model = make_model()
+    enable = getattr(model, f"{CHECKPOINTING}_enable")
+    enable({"use_reentrant": True})
+    with pytest.raises(ValueError, match="does not support reentrant gradient checkpointing"):
+        build(tmp_path, model)
+    enable({"use_reentrant": False})
+    build(tmp_path, model)
+    build(tmp_path, model, **{CHECKPOINTING: True})
 
 
 def test_deepspeed(tmp_path):

@@ -1,0 +1,25 @@
+"""What data parallel training has to be told of a loss that is made of two forwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def announce_loss(model: nn.Module, loss: Tensor) -> None:
+    """Let DDP look for the parameters without a gradient in the whole loss, where it looks for any.
+
+    After each forward it takes for unused what that forward's outputs do not reach. After the masked forward that is
+    wrong wherever the clean one used more, as an auxiliary head that needs labels, or layers that are left out at
+    random; the backward then fails.
+
+    Args:
+        model: As the Trainer trains it; any but DDP's own wrapper is left alone.
+        loss: Scalar, of both forwards, before its backward.
+    """
+    wrapper: Any = getattr(model, "_orig_mod", model)  # of torch.compile
+    looks = isinstance(wrapper, DistributedDataParallel) and wrapper.find_unused_parameters and not wrapper.static_graph
+    if looks and wrapper.require_backward_grad_sync:
+        wrapper.reducer.prepare_for_backward([loss])
