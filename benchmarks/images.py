@@ -203,10 +203,9 @@ def load(args: ImagesArguments) -> Images:
     """Load a data set, and decode once what needs no randomness."""
     recipe = RECIPES[args.dataset]
     splits = recipe.load(args.data_dir)
-    test_name = next((name for name in ("test", "validation") if name in splits), None)
-    if test_name is None:
+    if "test" not in splits:
         raise ValueError(f"{args.data_dir} has no test split, only {sorted(splits)}: add a folder test/CLASS/NAME.jpg")
-    rows, test = splits["train"], splits[test_name]
+    rows, test = splits["train"], splits["test"]
     if args.split == "validation":  # what the test split never decides: every choice of a setting
         halves = rows.train_test_split(test_size=min(len(test), len(rows) // 2), seed=0)
         rows, test = halves["train"], halves["test"]

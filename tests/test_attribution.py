@@ -325,6 +325,8 @@ def bilstm():
         (lambda: FeedForward(torch.relu), "wrong for this FeedForward.*functional activations.*Use gradient, "),
         (lambda: FeedForward(Gate()), r"Perhaps in activate \(Gate\)\. Use gradient, "),
         (lambda: FeedForward(CalledTwice()), r"activate.relu \(ReLU\) is called more than once"),
+        (lambda: FeedForward(nn.MaxPool1d(3, 1, 1)), r"overlap or are dilated, as of activate \(MaxPool1d\)"),
+        (lambda: FeedForward(nn.ReLU()).half(), "differences too small for float16: use float32 or bfloat16"),
         (lambda: FeedForward(nn.GELU()), r"no rule for activate \(GELU\)"),
         (lambda: FeedForward(nn.Softmax(-1)), r"no rule for activate \(Softmax\)"),
         (bilstm, r"no rule for lstm \(LSTM\), and would silently"),

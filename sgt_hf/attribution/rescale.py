@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import gt
 
 import torch
 from captum.attr import DeepLift
@@ -84,8 +85,16 @@ def check_architecture(model: nn.Module, adapter: Adapter, batch: Batch, point: 
 
     Raises:
         ValueError: There are recurrent, attention, normalising or other non-linear modules without a rule, or one with
-            a rule is called more than once in a forward.
+            a rule is called more than once in a forward; a pool's windows overlap; or the input is float16.
     """
+    if point.features.dtype == torch.float16:
+        raise ValueError(f"DeepLIFT divides by differences too small for float16: use float32 or bfloat16. {_INSTEAD}")
+    pools = [_called(name, module) for name, module in model.named_modules() if _overlaps(module)]
+    if pools:
+        raise ValueError(
+            f"DeepLIFT's rule for pooling is wrong for windows that overlap or are dilated, as of {_some(pools)}: an "
+            f"input in two windows would get one's share alone. {_INSTEAD}"
+        )
     unruled = [_called(name, module) for name, module in model.named_modules() if _has_no_rule(module)]
     if unruled:
         raise ValueError(
@@ -178,6 +187,14 @@ def _has_no_rule(module: nn.Module) -> bool:
         return False
     homes = {base.__module__ for base in type(module).__mro__}
     return isinstance(module, _NONLINEAR_POOLS) or not homes.isdisjoint(_NONLINEAR_HOMES)
+
+
+def _overlaps(module: nn.Module) -> bool:
+    if not isinstance(module, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)):
+        return False
+    sizes = (module.kernel_size, module.stride, module.dilation)
+    wide, apart, dilation = (value if isinstance(value, tuple) else (value,) * 3 for value in sizes)
+    return any(map(gt, wide, apart)) or max(dilation) > 1
 
 
 def _is_unknown(module: nn.Module) -> bool:

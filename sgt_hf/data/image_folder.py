@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import datasets
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 # folder → split, by the words that `datasets` knows
 _SPLITS = {
@@ -15,15 +16,20 @@ _SPLITS = {
 }
 
 
-def _holds_folders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+def _is_split(folder: Path) -> bool:
+    """Whether a folder has a split's name and class folders."""
+    return folder.name.lower() in _SPLITS and folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in ImageFolder.EXTENSIONS
 
 
 def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
     """Load a folder of images, one subfolder a class, by `datasets`' `imagefolder`.
 
-    Splits are the folders of that name and no others: `imagefolder` itself would take a class called `bullet_train` for
-    a part of the training set.
+    Splits are the folders of that name, in upper or lower case, and no others: `imagefolder` itself would take a class
+    called `bullet_train` for a part of the training set, and `Test` for one too.
 
     Args:
         folder: `train/CLASS/NAME.jpg`, `test/CLASS/NAME.jpg` (and `validation`; or another word for one of them that
@@ -34,24 +40,27 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no images in class folders, a split twice, or splits one level down.
+        ValueError: It holds no images in class folders, an image outside of them, a split twice, or splits one level
+            down.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
-    splits = {name: split for name, split in _SPLITS.items() if _holds_folders(folder / name)}
+    splits = {entry.name: _SPLITS[entry.name.lower()] for entry in sorted(folder.iterdir()) if _is_split(entry)}
     if len(set(splits.values())) < len(splits):
         raise ValueError(f"{folder} holds a split twice: {splits}")
     below = () if splits else folder.rglob("*")
-    found_below = next((path for path in below if path.name in _SPLITS and _holds_folders(path)), None)
+    found_below = next((path for path in below if _is_split(path)), None)
     if found_below is not None:
         raise ValueError(f"{folder} holds splits one level down: pass {found_below.parent}")
+    named = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and entry.name.lower() in _SPLITS]
+    tops = [folder, *(named if splits else [])]
+    stray = next((path for top in tops for path in sorted(top.iterdir()) if _is_image(path)), None)
+    if stray is not None:  # the folder above an image would be its class
+        raise ValueError(f"{stray} is in no class folder: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
     files = {split: f"{name}/**" for name, split in splits.items()} or {"train": "**"}
     try:
         found = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)
     except (datasets.exceptions.DatasetGenerationError, FileNotFoundError, ValueError) as error:  # of no file, no image
         raise ValueError(f"{folder} holds no images that can be loaded ({error})") from error
-    classes = next(iter(found.values())).features["label"].names
-    if set(classes) <= {folder.name, *_SPLITS}:  # the folder above an image is its class
-        raise ValueError(f"{folder} has no classes: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -71,12 +71,18 @@ class PixelRecipe:
         if training and self.flip:
             steps.append(v2.RandomHorizontalFlip())
         steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(self.mean), list(self.std))]
-        pipeline = v2.Compose(steps)
+        return _Pipeline(_MODES[self.channels], v2.Compose(steps))
 
-        def apply(image: Image.Image) -> Tensor:
-            return pipeline(image.convert(_MODES[self.channels])).as_subclass(Tensor)
 
-        return apply
+@dataclass(frozen=True)
+class _Pipeline:
+    """No function within a function: workers that are spawned pickle it."""
+
+    mode: str
+    steps: v2.Compose
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return self.steps(image.convert(self.mode)).as_subclass(Tensor)
 
 
 class _CropOfOwnSize(torch.nn.Module):
@@ -205,7 +211,7 @@ def decode_image(entry: Mapping[str, Any] | None, where: str, *, mode: str | Non
         raise ValueError(f"{name}: there is no such file") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large ({error}): shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow's PNG reader: SyntaxError
+    except Exception as error:  # of Pillow's readers: OSError, SyntaxError, RuntimeError, NotImplementedError, …
         raise ValueError(f"{name} is no readable image ({error}): repair or remove it") from error
     if image.mode not in _CONVERTIBLE:
         raise ValueError(f"{name} has mode {image.mode!r}, not 8 bits a channel: convert it to 'L' or 'RGB' yourself")

@@ -1,7 +1,7 @@
 """Model + adapter + images → a score for every pixel → predictions with the highest removed: IID, OOD, ROAR.
 
-A series' cells are scored and removed in the same way, and its padding never. The scores are computed once per method
-and used for every level and every fill.
+A series' cells are scored and removed in the same way, and its padding never; only ROAR is of images alone. The scores
+are computed once per method and used for every level and every fill.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ..attribution import (
     warn_if_incomplete,
 )
 from ..data.pixels import PixelTensors
+from ..masking.draws import seeded
 from ..metrics.accuracy_drop import LEVELS
 from ..modes import measuring
 from ..ranking import ceil_share, select_top
@@ -63,7 +64,8 @@ def pixel_scores(
         the place of padding.
 
     Raises:
-        ValueError: An unknown method, no image, images without labels, or scores that are not finite.
+        ValueError: An unknown method, no image, labels that are missing or not one class each, or scores that are not
+            finite.
     """
     methods = method_names(methods)
     refuse_double_product(methods, reduction)
@@ -72,12 +74,8 @@ def pixel_scores(
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}
     with measuring(model):
         for index, batch in _batches(model, dataset, adapter, batch_size):
-            if "labels" not in batch or (batch["labels"] < 0).any():
-                raise ValueError(
-                    "a sample has no label, a class from 0 on, and it is the true label's score that is explained: "
-                    "leave out samples without"
-                )
-            point = Point(batch[adapter.main_input], adapter.eligible(batch), batch.pop("labels"), index)
+            targets = _classes_of(batch)
+            point = Point(batch[adapter.main_input], adapter.eligible(batch), targets, index)
             for method in methods:
                 attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
                 scores = reduce_scores(attribution.values, point.features, reduction, dim=adapter.feature_dim)
@@ -100,6 +98,7 @@ def predictions_under_removal(
     levels: Sequence[float] = LEVELS,
     fill: Masking = "constant",
     batch_size: int = 64,
+    seed: int = 0,
 ) -> Predictions:
     """Predict every image at every level of removal, its ⌈level · n⌉ pixels of the largest |score| replaced.
 
@@ -111,6 +110,7 @@ def predictions_under_removal(
         levels: R shares of the pixels, in [0, 1].
         fill: A masking of the adapter: `constant` is black (IID on MNIST), `channel_mean` the image's mean (OOD).
         batch_size: Images predicted at once.
+        seed: Of a fill that draws, `uniform`: at one batch size every method and level gets the same values.
 
     Returns:
         (N, R) classes.
@@ -124,12 +124,12 @@ def predictions_under_removal(
     with measuring(model), torch.no_grad():
         for index, batch in _batches(model, dataset, adapter, batch_size):
             batch.pop("labels", None)
-            masked = (remove_top(batch, adapter, scores[index], level, fill) for level in levels)
+            masked = (remove_top(batch, adapter, scores[index], level, fill, seed=seed) for level in levels)
             rows.append(torch.stack([_predicted(model, adapter, one) for one in masked], dim=1).cpu())
     return torch.cat(rows).numpy()
 
 
-def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fill: Masking) -> Batch:
+def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fill: Masking, *, seed: int = 0) -> Batch:
     """Return the batch with each sample's ⌈level · n⌉ features of the largest |score| replaced.
 
     Args:
@@ -138,6 +138,7 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
         scores: (B, F), or wider: the batch's padding is at the end.
         level: Share of the eligible features, in [0, 1].
         fill: A masking of the adapter.
+        seed: Of a fill that draws; torch's global generators are left as they are.
 
     Raises:
         ValueError: There are fewer scores than features.
@@ -148,7 +149,8 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
         raise ValueError(f"a sample's scores have shape {found} and it has {features} features: score each of them")
     sizes = scores[:, : eligible.shape[1]].abs().to(eligible.device)  # of a batch whose longest series is shorter
     drop = select_top(sizes, eligible, ceil_share(level, eligible.sum(1)))
-    return adapter.mask(batch, drop, fill)
+    with seeded(seed, eligible.device):
+        return adapter.mask(batch, drop, fill)
 
 
 def images_without_top(
@@ -173,12 +175,14 @@ def images_without_top(
         batch_size: Images at once.
 
     Raises:
-        ValueError: There are not as many scores as images or as pixels, or no labels.
+        ValueError: There are not as many scores as images or as pixels, no labels, or series in the place of images.
     """
     _check_scores(dataset, scores)
+    if adapter.main_input != "pixel_values":
+        raise ValueError(f"ROAR is of images alone, and {type(adapter).__name__} reads {adapter.main_input!r}")
     images, labels = [], []
     for index, batch in _batches(model, dataset, adapter, batch_size):
-        labels.append(batch.pop("labels").cpu())
+        labels.append(_classes_of(batch).cpu())
         images.append(remove_top(batch, adapter, scores[index], level, fill)[adapter.main_input].cpu())
     return PixelTensors(torch.cat(images), torch.cat(labels))
 
@@ -231,6 +235,24 @@ def _batches(model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int) 
     order = range(len(dataset))
     cuts = [list(order[start : start + batch_size]) for start in range(0, len(dataset), batch_size)]
     return load_batches(model, adapter, dataset, cuts)
+
+
+def _classes_of(batch: dict[str, Any]) -> Tensor:
+    """Take the labels out of a batch: (B,) int64, one class from 0 on each."""
+    labels: Tensor | None = batch.pop("labels", None)
+    if labels is not None and labels.dim() == 2 and labels.shape[1] == 1:
+        labels = labels.squeeze(1)
+    if labels is not None and (labels.dim() != 1 or labels.is_floating_point()):
+        raise ValueError(
+            f"labels are one class each, and these are {labels.dtype} of shape {tuple(labels.shape)}: several labels "
+            "train, but are not measured"
+        )
+    if labels is None or (labels < 0).any():
+        raise ValueError(
+            "a sample has no label, a class from 0 on, and it is the true label's score that is explained: "
+            "leave out samples without"
+        )
+    return labels
 
 
 def _predicted(model: nn.Module, adapter: Adapter, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Random replacements of several processes: each draws its own, and all from the seed."""
+"""Random replacements: drawn from a seed for a while, and of several processes each its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,18 @@ def own_draws(process: int, device: torch.device) -> Iterator[None]:
         >>> drawn[0] != drawn[1], drawn[0] == drawn[2]
         (True, True)
     """
-    seed = int(torch.randint(2**62, ())) + process
+    with seeded(int(torch.randint(2**62, ())) + process, device):
+        yield
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let torch's global generators start from a seed for a while; afterwards they go on from where they were.
+
+    Args:
+        seed: In [0, 2^63).
+        device: Where the draws are made.
+    """
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.default_generator.manual_seed(seed)

@@ -43,7 +43,7 @@ def test_a_class_called_like_a_split_is_a_class(tmp_path, name):
 
 
 def test_splits_without_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"has no classes: expected CLASS/NAME\.jpg"):
+    with pytest.raises(ValueError, match=r"is in no class folder: expected CLASS/NAME\.jpg"):
         load_image_folder(folders(tmp_path, "train", "test"))
 
 
@@ -53,8 +53,24 @@ def test_a_folder_without_images(tmp_path):
     with pytest.raises(ValueError, match="holds no images that can be loaded"):
         load_image_folder(tmp_path)
     picture().save(tmp_path / "alone.png")
-    with pytest.raises(ValueError, match="has no classes"):
+    with pytest.raises(ValueError, match=r"alone\.png is in no class folder: expected CLASS/NAME"):
         load_image_folder(tmp_path)
+
+
+def test_images_without_a_class_are_named(tmp_path):
+    """The folder above an image would be its class: `train`."""
+    splits = ("train/x", "train/y", "test/x", "test/y")
+    for place in (".", "train", "val"):
+        root = folders(tmp_path / place.strip("."), *splits)
+        (root / place).mkdir(exist_ok=True)
+        picture().save(root / place / "stray.png")
+        with pytest.raises(ValueError, match=r"stray\.png is in no class folder"):
+            load_image_folder(root)
+
+
+def test_splits_in_capitals(tmp_path):
+    found = load_image_folder(folders(tmp_path, "Train/x", "Train/y", "TEST/x", "TEST/y"))
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 4, "test": 4}
 
 
 def test_other_words_for_splits(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import pickle
 
 import datasets
 import numpy as np
@@ -23,6 +24,20 @@ from sgt_hf.data.images import (
 from sgt_hf.data.pixels import PixelCollator, PixelError, PixelTensors
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
 from tests.trainer.runs import arguments
+
+
+def test_whatever_a_reader_raises_names_the_row(monkeypatch):
+    """Pillow's of AVIF, DDS and IM raise other errors than its promise of OSError."""
+    content = io.BytesIO()
+    Image.new("L", (2, 2)).save(content, "PNG")
+
+    def fail(_):
+        raise RuntimeError("Decoding of color planes failed")
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ValueError, match=r"row 3 is no readable image \(Decoding of color planes failed\)"):
+        decode_image({"bytes": content.getvalue(), "path": None}, "row 3")
+
 
 SCALED = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 RGB = PixelRecipe(3, (0.5, 0.5, 0.5), (0.5, 0.25, 1.0))
@@ -69,7 +84,9 @@ def test_resizing_cropping_and_mirroring():
     drawn = [recipe.transform(training=True)(image) for _ in range(30)]
     assert {tuple(one.shape) for one in drawn} == {(3, 4, 5)}
     assert len({one.sum().item() for one in drawn}) > 3
-    plain = recipe.transform()(image)  # nothing random in testing
+    plain = pickle.loads(pickle.dumps(recipe.transform()))(
+        image
+    )  # as spawned workers get it; nothing random in testing
     assert torch.equal(plain, recipe.transform()(image))
     assert torch.equal((255 * plain).round().to(torch.uint8), torch.from_numpy(np.array(image)).movedim(2, 0))
 

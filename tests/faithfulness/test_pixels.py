@@ -13,6 +13,7 @@ from sgt_hf.faithfulness.pixels import (
     images_without_top,
     pixel_scores,
     predictions_under_removal,
+    remove_top,
     retrained_predictions,
 )
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
@@ -35,6 +36,10 @@ def data(count=5, channels=3):
     return PixelTensors(torch.randn(count, channels, 2, 2), torch.arange(count) % 3)
 
 
+def several_labels():
+    return [{"pixel_values": image, "labels": [1.0, 0.0, 1.0]} for image in data().pixel_values]
+
+
 def test_scores_are_signed_sums_over_channels_for_the_true_label():
     model, images = Linear(), data()
     scores = pixel_scores(model, images, ImageAdapter(), methods=("gradient", "input_x_gradient"), batch_size=2)
@@ -42,6 +47,24 @@ def test_scores_are_signed_sums_over_channels_for_the_true_label():
     torch.testing.assert_close(scores["gradient"], weights.sum(1).flatten(1))
     torch.testing.assert_close(scores["input_x_gradient"], (weights * images.pixel_values).sum(1).flatten(1))
     assert model.head.weight.grad is None
+
+
+def test_a_fill_that_draws_is_alike_for_every_method_and_leaves_the_generator_alone():
+    model, images, adapter = Linear(), data(), ImageAdapter()
+    before = torch.random.get_rng_state()
+    how = {"levels": (0.5,), "fill": "uniform"}
+    one, again = (predictions_under_removal(model, images, adapter, torch.ones(5, 4), **how) for _ in range(2))
+    assert (one == again).all()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    batch = {"pixel_values": images.pixel_values}
+    drawn = [remove_top(batch, adapter, torch.ones(5, 4), 0.5, "uniform", seed=seed)["pixel_values"] for seed in (0, 1)]
+    assert not torch.equal(*drawn)
+
+
+def test_columns_of_labels_are_classes():
+    columns = PixelTensors(data().pixel_values, data().labels[:, None])
+    scores = [pixel_scores(Linear(), rows, ImageAdapter(), methods=("gradient",)) for rows in (data(), columns)]
+    assert torch.equal(scores[0]["gradient"], scores[1]["gradient"])
 
 
 def test_the_batch_size_does_not_matter_and_modes_are_given_back():
@@ -188,6 +211,20 @@ def test_roar_keeps_to_the_batch_size():
                 Linear(), PixelTensors(data().pixel_values, None), ImageAdapter(), methods=("gradient",)
             ),
             "a sample has no label",
+        ),
+        (
+            lambda: images_without_top(
+                Linear(), PixelTensors(data().pixel_values, None), ImageAdapter(), torch.zeros(5, 4), level=0.5
+            ),
+            "a sample has no label",
+        ),
+        (
+            lambda: pixel_scores(Linear(), several_labels(), ImageAdapter(), methods=("random",)),
+            r"labels are one class each, and these are torch.float32 of shape \(5, 3\)",
+        ),
+        (
+            lambda: images_without_top(Linear(), data(), SeriesAdapter(), torch.zeros(5, 4), level=0.5),
+            "ROAR is of images alone, and SeriesAdapter reads 'input_values'",
         ),
         (
             lambda: predictions_under_removal(Linear(), data(), ImageAdapter(), torch.zeros(5, 4)),
