@@ -63,4 +63,7 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
         found = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)
     except (datasets.exceptions.DatasetGenerationError, FileNotFoundError, ValueError) as error:  # of no file, no image
         raise ValueError(f"{folder} holds no images that can be loaded ({error})") from error
+    classes = next(iter(found.values())).features["label"].names
+    if not splits and {name.lower() for name in classes} <= set(_SPLITS):
+        raise ValueError(f"{folder} has no classes: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
     return found

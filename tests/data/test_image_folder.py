@@ -43,7 +43,7 @@ def test_a_class_called_like_a_split_is_a_class(tmp_path, name):
 
 
 def test_splits_without_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"is in no class folder: expected CLASS/NAME\.jpg"):
+    with pytest.raises(ValueError, match=r"has no classes: expected CLASS/NAME\.jpg"):
         load_image_folder(folders(tmp_path, "train", "test"))
 
 
