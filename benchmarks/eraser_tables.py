@@ -227,8 +227,8 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
         "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
         "seeds; * where it excludes 0, uncorrected for the number of intervals. Only the intervals over seeds say what "
-        "another training would give. abs suff is the mean of the texts' absolute sufficiency; random's first averages its "
-        "draws, which cancel: compare it across columns, not with other rows.",
+        "another training would give. abs suff is the mean of the texts' absolute sufficiency; random's first averages "
+        "its draws, which cancel: compare it across columns, not with other rows.",
     ]
     if not brief:
         lines.append("p and r are over texts, seeds averaged.")

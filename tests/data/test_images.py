@@ -84,9 +84,8 @@ def test_resizing_cropping_and_mirroring():
     drawn = [recipe.transform(training=True)(image) for _ in range(30)]
     assert {tuple(one.shape) for one in drawn} == {(3, 4, 5)}
     assert len({one.sum().item() for one in drawn}) > 3
-    plain = pickle.loads(pickle.dumps(recipe.transform()))(
-        image
-    )  # as spawned workers get it; nothing random in testing
+    sent = pickle.loads(pickle.dumps(recipe.transform()))  # as to spawned workers
+    plain = sent(image)  # nothing random in testing
     assert torch.equal(plain, recipe.transform()(image))
     assert torch.equal((255 * plain).round().to(torch.uint8), torch.from_numpy(np.array(image)).movedim(2, 0))
 
