@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from . import models  # noqa: F401  registers our architectures with the Auto classes
 from .attribution import ATTRIBUTIONS
 from .explain import Explanation, explain
+from .loading import load
 from .reporting.html import Report, write_report
 from .reporting.visible import visible
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
-# Neither a pickle nor a repository's own code is loaded, and nobody is asked at a prompt whether it should be.
-_SAFELY = {"use_safetensors": True, "trust_remote_code": False}
 _EXPLAIN = """\
 Marks the words of texts by how much a classifier's prediction hangs on them.
 
@@ -91,46 +86,6 @@ def read_texts(options: argparse.Namespace) -> list[str | tuple[str, str]]:
     if not options.pair:
         return list(texts)
     return _paired(texts)
-
-
-def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a classifier and its tokenizer.
-
-    Args:
-        name: Folder, or name on the hub.
-
-    Raises:
-        ValueError: There is no such folder, no tokenizer or no safetensors in it, it is damaged, needs code of its own,
-            or is no classifier; says which.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
-            # AutoTokenizer would make one of five tokens up, and say nothing
-            raise ValueError(f"{name} holds no tokenizer (none of {', '.join(_TOKENIZER_FILES)}): save it there too")
-    elif folder.exists() or name.count("/") > 1 or name.startswith((".", "~")):
-        raise ValueError(f"{name} is no folder")
-    try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True, **_SAFELY)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # RuntimeError: sizes do not fit
-        reason = _of_base(folder) or str(error).strip().partition("\n")[0]
-        kind = "cannot be loaded as" if folder.is_dir() else "is no folder or hub name of"
-        raise ValueError(f"{name} {kind} a classifier with its tokenizer: {reason}") from error
-    if found["missing_keys"]:
-        raise ValueError(f"{name} is no classifier: it has no weights for {', '.join(sorted(found['missing_keys']))}")
-    return model, tokenizer
-
-
-def _of_base(folder: Path) -> str | None:
-    """Say of an adapter's folder whose base model is not there either that this is what lacks."""
-    try:
-        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if base and Path(base).is_dir():
-        return None
-    return f"it is an adapter, whose base model {base!r} is no folder here and was not found on the hub"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,10 +22,14 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file.
 
     Args:
-        path: Target; its folder is made.
+        path: Target; its folder is made. A symbolic link stays one, and a pipe or a device is written to as it is.
         text: Content, written as UTF-8.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    target = Path(os.path.realpath(target))
     with filled_folder(target.parent) as staging:
         (staging / target.name).write_text(text, encoding="utf-8")
 

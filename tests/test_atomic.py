@@ -85,3 +85,29 @@ def test_what_is_kept_does_not_change_with_its_source(tmp_path, monkeypatch, lin
         events.write(" and new")
     found = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
     assert found == {"model.safetensors": "old", "runs/events": "old"}
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name, there in (("link", True), ("dangling", False)):
+        target, link = tmp_path / "elsewhere" / name, tmp_path / name
+        if there:
+            target.write_text("old")
+        link.symlink_to(target)
+        write_atomically(link, "new")
+        assert link.is_symlink()
+        assert target.read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "elsewhere", "link"]
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / "pipe", "λ")
+        assert os.read(reader, 10).decode() == "λ"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    write_atomically("/dev/null", "x")
+    assert not os.path.isfile("/dev/null")

@@ -24,6 +24,7 @@ from sgt_hf.reporting.terminal import highlighted
 from tests.tiny import make_model, make_tokenizer
 
 HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] :smile: \x9b2J \u202egnp \x07"
+THREE = {0: "NEG", 1: "POS", 2: "MIXED"}
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -361,6 +362,77 @@ def test_our_architecture_loads_by_the_command(monkeypatch, capsys, tmp_path):
     assert status == 0
     assert re.match("gradient: (NEG|POS) 0", out)
     assert isinstance(AutoModelForSequenceClassification.from_pretrained(tmp_path), BiLstmForSequenceClassification)
+
+
+def adapted(tmp_path, family="bert", target="query", *, head=False):
+    """A folder with a LoRA adapter of three named classes, whose base knows two or none, and what it predicts."""
+    model, base = make_model(family, num_labels=3, id2label=THREE, spread=0.5), make_model(family)
+    base.base_model.load_state_dict(model.base_model.state_dict())
+    (base if head else base.base_model).save_pretrained(tmp_path / "base")
+    model.name_or_path = str(tmp_path / "base")
+    settings = LoraConfig(task_type="SEQ_CLS", target_modules=[target], fan_in_fan_out=family == "gpt2")
+    whole = get_peft_model(model, settings)
+    whole.save_pretrained(tmp_path / "adapter")
+    make_tokenizer(family).save_pretrained(tmp_path / "adapter")
+    assert not (tmp_path / "adapter" / "config.json").exists()
+    (found,) = sgt_hf.explain(whole, make_tokenizer(family), "good film")
+    return tmp_path / "adapter", found
+
+
+@pytest.mark.parametrize(
+    ("family", "target"), [("bert", "query"), ("roberta", "query"), ("llama", "q_proj"), ("gpt2", "c_attn")]
+)
+def test_an_adapter_has_as_many_classes_as_its_head(family, target, monkeypatch, capsys, tmp_path):
+    path, expected = adapted(tmp_path, family, target)
+    status, out, _ = run(monkeypatch, capsys, path, "--json", "good film")
+    assert status == 0
+    (one,) = json.loads(out)
+    assert one["predicted"] == f"LABEL_{list(THREE.values()).index(expected.predicted)}"
+    assert one["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("file", ["config.json", "saliency_guided.json"])
+def test_the_names_of_an_adapters_classes_are_read_where_they_are_recorded(file, monkeypatch, capsys, tmp_path):
+    path, expected = adapted(tmp_path)
+    (path / file).write_text(json.dumps({"id2label": THREE}))
+    status, out, _ = run(monkeypatch, capsys, path, "--json", "good film")
+    assert status == 0
+    assert json.loads(out)[0]["predicted"] == expected.predicted
+
+
+def test_an_adapters_head_takes_the_place_of_its_base_models(monkeypatch, capsys, tmp_path):
+    path, expected = adapted(tmp_path, head=True)  # of two classes
+    status, out, _ = run(monkeypatch, capsys, path, "--json", "good film")
+    assert status == 0
+    assert json.loads(out)[0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_an_adapter_that_does_not_fit_is_refused_with_the_reason(monkeypatch, capsys, tmp_path):
+    headless, _ = adapted(tmp_path / "bart", "bart", "q_proj")  # its head is not saved unless asked for
+    path, _ = adapted(tmp_path / "bert")
+    for name in ("named", "ranks", "pickled", "damaged"):
+        shutil.copytree(path, tmp_path / name)
+    (tmp_path / "named" / "config.json").write_text(json.dumps({"id2label": {0: "NEG", 1: "POS"}}))
+    settings = json.loads((path / "adapter_config.json").read_text())
+    (tmp_path / "ranks" / "adapter_config.json").write_text(json.dumps(settings | {"r": 4}))
+    (tmp_path / "pickled" / "adapter_model.safetensors").unlink()
+    torch.save({}, tmp_path / "pickled" / "adapter_model.bin")
+    capsys.readouterr()  # what transformers prints when it saves
+    (tmp_path / "damaged" / "saliency_guided.json").write_text("[]")
+    for folder, message in [
+        (
+            headless,
+            r"neither the adapter nor its base model '.*base' has fitting weights for classification_head.*: name",
+        ),
+        (tmp_path / "named", "mismatched in the sizes of classifier.*bias"),
+        (tmp_path / "ranks", "mismatched in the sizes of .*lora_A"),
+        (tmp_path / "pickled", "file named adapter_model.safetensors"),
+        (tmp_path / "damaged", "saliency_guided.json holds a list where an object was expected"),
+    ]:
+        status, out, err = run(monkeypatch, capsys, folder, "good film")
+        assert (status, out) == (2, ""), folder
+        assert re.search(f"^sgt_hf: .*{message}", err), err
+        assert "above report" not in err
 
 
 def test_an_adapter_without_its_base_says_so(tmp_path, capsys):

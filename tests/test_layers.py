@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "saliency": {"ranking"},
     "masking": set(),
     "modes": set(),
+    "distributed": set(),
     "loss": {"ranking", "saliency"},
     "memory": {"loss"},
     "adapters": CORE | {"data"},
@@ -30,15 +31,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "faithfulness": CORE | {"adapters", "atomic", "attribution", "metrics", "data"},
     "sanity": {"adapters", "data", "faithfulness"},
-    "safeguards": {"adapters", "data", "faithfulness"},
+    "safeguards": {"adapters", "data", "faithfulness", "modes"},
     "labels": CORE | {"adapters"},
     "guidance": CORE | {"adapters", "training_args"},
     "trainer": CORE
     | EVALUATION
-    | {"adapters", "guidance", "labels", "safeguards", "training_args", "models", "reporting"},
+    | {"adapters", "distributed", "guidance", "labels", "safeguards", "training_args", "models", "reporting"},
     "reporting": EVALUATION | {"adapters", "atomic", "training_args"},
     "explain": CORE | EVALUATION | {"adapters", "reporting"},
-    "__main__": {"attribution", "explain", "models", "reporting"},
+    "loading": {"models", "reporting"},
+    "__main__": {"attribution", "explain", "loading", "reporting"},
 }
 # The package's own __init__ gives the public names, so it imports any room and no room imports it.
 PUBLIC = "__init__"

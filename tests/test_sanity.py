@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel
+from peft import LoraConfig, get_peft_model
 from scipy.stats import spearmanr
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
@@ -13,6 +14,7 @@ from sgt_hf.attribution import AttributionSettings
 from sgt_hf.faithfulness.word_scores import word_scores
 from sgt_hf.models.bilstm import BiLstmConfig, BiLstmForSequenceClassification
 from sgt_hf.sanity import (
+    SanityReport,
     label_randomization_check,
     layers_of,
     permute_labels,
@@ -170,6 +172,90 @@ def test_the_report_is_a_table():
     assert [line.split()[0] for line in lines[2:]] == list(report.layers)
     assert f"{report.correlation('gradient')[0]:+.3f}" in lines[2]
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_the_table_says_of_how_many_texts_a_mean_is():
+    signed = np.array([[0.6, 0.2], [np.nan, 0.4], [np.nan, np.nan]])
+    absolute = np.array([[0.5, np.nan], [np.nan, np.nan], [np.nan, np.nan]])
+    one = {"gradient": signed, "random": np.ones((3, 2))}
+    report = SanityReport("labels permuted", ("a", "b"), one, one | {"gradient": absolute}, 0)
+    assert report.texts("gradient").tolist() == [1, 2]
+    assert report.texts("gradient", absolute=True).tolist() == [1, 0]
+    note, head, *lines = str(report).splitlines()
+    assert note.endswith("; of k: over k texts, for one of the models gives the words of the others the same score")
+    assert "+0.600 of 1 (+0.500 of 1)" in lines[0]
+    assert "+0.300 of 2 (+nan of 0)" in lines[1]
+    assert all(line.endswith("  +1.000 (+1.000)") for line in lines)
+    assert len({len(line) for line in (head, *lines)}) == 1
+
+
+class Wrapped(nn.Module):
+    """A module of the user's around a model of transformers, with a layer of its own."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.scale = inner, Scale()
+
+    def forward(self, **batch):
+        return {"logits": self.inner(**batch).logits * self.scale.factor}
+
+
+def lora(model, *names, **settings):
+    return get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=list(names), **settings))
+
+
+@pytest.mark.parametrize(
+    ("family", "wrap"),
+    [
+        ("bert", lambda model: lora(model, "query")),
+        ("llama", lambda model: lora(model, "q_proj")),
+        ("gpt2", lambda model: lora(model, "c_attn", fan_in_fan_out=True)),
+        ("t5", lambda model: lora(model, "q")),
+        ("bert", lambda model: lora(model, "word_embeddings", "dense")),
+        ("llama", Wrapped),
+        ("bert", lambda model: torch.compile(model, backend="eager")),
+    ],
+)
+def test_a_model_within_another_is_reinitialised(family, wrap):
+    tokenizer, model = make_tokenizer(family), wrap(make_model(family, spread=0.5)).eval()
+    report = randomization_check(model, make_rows(tokenizer, 2), tokenizer, methods=["gradient"], progress=False)
+    assert report.layers == tuple(reversed(layers_of(model)))
+
+
+def test_each_module_is_drawn_by_the_rule_of_the_model_around_it():
+    model = Wrapped(make_model("bert", initializer_range=7.0))
+    layers = layers_of(model)
+    for modules in layers.values():
+        reinitialize(model, modules)
+    # BERT's own rule: a normal distribution of its initializer_range; torch's would stay below 1/√8
+    assert 5 < model.inner.bert.embeddings.word_embeddings.weight.std() < 9
+    assert model.inner.classifier.weight.abs().max() > 1
+    assert not model.inner.classifier.bias.any()
+    assert model.scale.factor == -2
+
+
+def test_lora_is_drawn_by_its_own_rule():
+    model = lora(make_model("bert", initializer_range=7.0), "query", "dense", "word_embeddings")
+    layers = layers_of(model)
+    assert [name.removeprefix("base_model.model.") for name in layers] == [
+        "bert.embeddings.word_embeddings",
+        "bert.embeddings.position_embeddings",
+        "bert.embeddings.token_type_embeddings",
+        "bert.embeddings.LayerNorm",
+        "bert.encoder.layer.0",
+        "bert.pooler.dense",
+        "classifier",
+    ]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3.0)
+    for modules in layers.values():
+        reinitialize(model, modules)
+    dense = model.base_model.model.bert.pooler.dense
+    assert not dense.lora_B["default"].weight.any()  # so that LoRA adds nothing, as when it was made
+    assert 0 < dense.lora_A["default"].weight.abs().max() <= 8**-0.5
+    assert dense.base_layer.weight.std() > 3
+    assert not model.base_model.model.bert.embeddings.word_embeddings.lora_embedding_A["default"].any()
 
 
 @pytest.mark.parametrize("kind", ["dataset", "list"])

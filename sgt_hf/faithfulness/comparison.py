@@ -16,8 +16,8 @@ from .report import FaithfulnessReport
 
 MAX_CONFIDENCE_GAP = 0.05
 FEWEST_TEXTS = 6  # of five that are all alike a sign test still says 6 %, and a bootstrap's interval excludes zero
-# Of the provenance all but what belongs to the model and to its tokenizer.
-_SAME = tuple(part.name for part in fields(Provenance) if part.name not in ("trained_masking", "truncated_words"))
+_OWN: dict[str, Any] = {"trained_masking": None, "truncated_words": None}  # the model's and its tokenizer's
+_SAME = tuple(part.name for part in fields(Provenance) if part.name not in _OWN)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Comparison:
     Attributes:
         differences: By method and metric.
         mean_confidence: Of both models: the probability of the predicted class on whole texts.
-        provenance: How both were measured, in one line.
+        provenance: How both were measured, and how each was trained and its texts cut, in one line.
     """
 
     differences: dict[tuple[str, str], Difference]
@@ -64,11 +64,11 @@ class Comparison:
 
     def __str__(self) -> str:
         """A table of differences, first minus second."""
-        lines = [f"{'first − second':22}{'':30}{'mean':>8}{'interval':>20}  better"]
+        lines = [f"{'first − second':22}{'':30}{'mean':>8}{'interval':>20}{'texts':>7}  better"]
         for found in self.differences.values():
             mean, low, high = found.interval
             interval = f"[{low:.3f}, {high:.3f}]"
-            lines.append(f"{found.method:22}{found.metric:30}{mean:8.3f}{interval:>20}  {found.verdict}")
+            lines.append(f"{found.method:22}{found.metric:30}{mean:8.3f}{interval:>20}{found.texts:7}  {found.verdict}")
         first, second = self.mean_confidence
         return "\n".join([*lines, f"mean confidence {first:.3f} and {second:.3f}", self.provenance])
 
@@ -86,7 +86,8 @@ def compare(
 
     Warns:
         UserWarning: The models' mean confidences differ by more than 0.05: a more confident model has further to fall,
-            so raw AOPC favours it. Then compare gains or normalised values.
+            so raw AOPC favours it. Then compare gains or normalised values. Or one of them alone was trained with the
+            operator, which flatters its sufficiency.
 
     Raises:
         ValueError: The reports are of other texts, measured otherwise, or share no method.
@@ -97,12 +98,9 @@ def compare(
     """
     _check_alike(first, second)
     means = float(first.full.mean()), float(second.full.mean())
-    if abs(means[0] - means[1]) > MAX_CONFIDENCE_GAP:
-        warnings.warn(
-            f"the models' mean confidences are {means[0]:.3f} and {means[1]:.3f}: raw AOPC favours the more confident "
-            "one, so compare gains over random rankings or normalised values",
-            stacklevel=2,
-        )
+    _warn_of_advantages(first.provenance, second.provenance, means)
+    common = str(replace(first.provenance, **_OWN))
+    own = [_own("first", first.provenance), _own("second", second.provenance)]
     differences = {}
     shared = [name for name in first.methods if name in second.methods]
     # A measured ranking may lie beyond the limits that a search found, and both are to have the same chance of it.
@@ -115,7 +113,7 @@ def compare(
             if len(known):
                 interval = bootstrap_mean(known, confidence=confidence, seed=seed)
                 differences[method, metric] = Difference(method, metric, interval, len(known))
-    return Comparison(differences, means, str(first.provenance))
+    return Comparison(differences, means, "; ".join([common, *own]))
 
 
 def compare_over_operators(
@@ -155,6 +153,31 @@ def compare_over_operators(
         listed = "; ".join(f"{' '.join(key)}: {verdicts[key]}" for key in flipped)
         warnings.warn(f"verdicts flip with the operator, so neither model is better by them: {listed}", stacklevel=2)
     return found, flipped
+
+
+def _warn_of_advantages(first: Provenance, second: Provenance, means: tuple[float, float]) -> None:
+    """Warn of what lets one of the models look better than it is."""
+    if abs(means[0] - means[1]) > MAX_CONFIDENCE_GAP:
+        warnings.warn(
+            f"the models' mean confidences are {means[0]:.3f} and {means[1]:.3f}: raw AOPC favours the more confident "
+            "one, so compare gains over random rankings or normalised values",
+            stacklevel=3,
+        )
+    met = [name for name, one in (("first", first), ("second", second)) if one.trained_masking == one.operator]
+    if len(met) == 1:
+        warnings.warn(
+            f"the {met[0]} model alone was trained with the operator that removes words here ({first.operator}), which "
+            "flatters its sufficiency: compare under another operator too",
+            stacklevel=3,
+        )
+
+
+def _own(name: str, provenance: Provenance) -> str:
+    """What a provenance says of one model alone."""
+    masking, cut = provenance.trained_masking, provenance.truncated_words
+    flattered = ", which flatters its sufficiency" if masking == provenance.operator else ""
+    trained = f"masking in training {'none known' if masking is None else masking}{flattered}"
+    return f"{name} model: {trained}, words cut off {'not known' if cut is None else cut}"
 
 
 def _values(report: FaithfulnessReport, method: str) -> dict[str, NDArray[np.float64]]:

@@ -87,9 +87,10 @@ def evaluate_faithfulness(
         UserWarning: The operator is the masking of training; or the methods' scores miss the sum they promise.
 
     Raises:
-        ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set, a
-            model that does not predict one class of a text, left padding that moves a model's positions, a row that is
-            longer than the model's positions reach, or scores that are not finite.
+        ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set or a
+            dict of several, a model that does not predict one class of a text, left padding that moves a model's
+            positions, a row that is longer than the model's positions reach, token ids that the embedding has no row
+            for, labels that are no class indices, or scores that are not finite.
     """
     explainer = make_explainer(
         model,

@@ -115,7 +115,11 @@ def measure_texts(job: Job, parts: Sequence[Explained]) -> list[dict[str, Any]]:
         For each text its `index`, `label` (−1 for none), `predicted` class, class probabilities `full` and `empty`
         (K,), `removed` and `kept` (M + D, R, K), `scores` (M, n), `delta` (M,), `words` (n,) or None, and where limits
         are searched for `extreme_removed` and `extreme_kept` (2, R).
+
+    Raises:
+        ValueError: Labels are no class indices.
     """
+    labels = [_class_indices(part) for part in parts]
     texts = pool_texts(job.removal.adapter, [part.texts for part in parts])
     targets = torch.cat([part.targets for part in parts])
     scores = [score for part in parts for score in part.scores]
@@ -139,12 +143,29 @@ def measure_texts(job: Job, parts: Sequence[Explained]) -> list[dict[str, Any]]:
     known = [
         {
             "index": index,
-            "label": -1 if part.labels is None else int(part.labels[row]),
+            "label": label,
             "scores": part.scores[row][:methods].cpu().numpy(),
             "delta": part.deltas[row],
             "words": None if part.words is None else part.words[row],
         }
-        for part in parts
-        for row, index in enumerate(part.index)
+        for part, own in zip(parts, labels, strict=True)
+        for row, (index, label) in enumerate(zip(part.index, own, strict=True))
     ]
     return [{name: array[row] for name, array in arrays.items()} | one for row, one in enumerate(known)]
+
+
+def _class_indices(part: Explained) -> list[int]:
+    """The labels of a batch, −1 without any."""
+    if part.labels is None:
+        return [-1] * len(part.index)
+    way_out = "give class indices, or leave the column of labels out"
+    if part.labels.numel() != len(part.index):
+        raise ValueError(
+            f"the labels of {len(part.index)} rows are of shape {tuple(part.labels.shape)}, and one class of each row "
+            f"is expected: {way_out}"
+        )
+    labels = part.labels.flatten().tolist()
+    for index, label in zip(part.index, labels, strict=True):
+        if not float(label).is_integer():
+            raise ValueError(f"the label of row {index} is {label:g}, which is no class: {way_out}")
+    return [int(label) for label in labels]

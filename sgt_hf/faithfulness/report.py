@@ -17,6 +17,7 @@ from .predictions import Predictions, agreement_with_humans
 from .provenance import Provenance
 
 Array = NDArray[np.float64]
+_KINDS = ("comprehensiveness", "sufficiency")
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,23 @@ class FaithfulnessReport:
         labelled = self.labels >= 0
         return float((self.predicted == self.labels)[labelled].mean())
 
+    def texts(self) -> dict[str, int]:
+        """Return how many texts stand behind a mean that may leave some out.
+
+        Those of `accuracy` have a label; those of `normalized_comprehensiveness` and `normalized_sufficiency`, which
+        are there where limits were searched for, have rankings of which one does better than another.
+        """
+        counts = {} if self.labels is None else {"accuracy": int((self.labels >= 0).sum())}
+        for kind, limits in zip(_KINDS, self.limits() or (), strict=False):
+            low, high = limits.T
+            counts[f"normalized_{kind}"] = int((~np.isnan(naopc(low, low, high))).sum())
+        return counts
+
     def summary(self) -> dict[str, Any]:
-        """Return the means and the provenance, ready for JSON."""
+        """Return the means, the numbers of texts behind them and the provenance, ready for JSON."""
         return {
             "n": len(self.full),
+            "texts": self.texts(),
             "accuracy": self.accuracy,
             "mean_confidence": float(self.full.mean()),
             "methods": {method: self._method_summary(method) for method in self.methods},
@@ -198,7 +212,7 @@ class FaithfulnessReport:
         lines = [f"{'':22}{'':18}{'AOPC':>8}{normalized}{bins}"]
         for method in self.methods:
             entry = self._method_summary(method)
-            for kind in ("comprehensiveness", "sufficiency"):
+            for kind in _KINDS:
                 name = method if kind == "comprehensiveness" else ""
                 value = entry.get(f"normalized_{kind}")
                 cells = f"{'—' if value is None else f'{value:.3f}':>9}" if normalized else ""
@@ -206,6 +220,11 @@ class FaithfulnessReport:
                 lines.append(f"{name:22}{kind:18}{entry[kind]:8.3f}{cells}")
         accuracy = "not known (no labels)" if self.accuracy is None else f"{self.accuracy:.3f}"
         lines.append(f"n = {len(self.full)}, accuracy {accuracy}, mean confidence {self.full.mean():.3f}")
+        fewer = [f"{name} {count}" for name, count in self.texts().items() if count < len(self.full)]
+        if fewer:
+            lines.append(
+                f"over fewer texts (the others have no label, or their rankings all do alike): {', '.join(fewer)}"
+            )
         return "\n".join([*lines, str(self.provenance)])
 
     def _aopc(self, perturbed: Array, empty: Array | None) -> Array:

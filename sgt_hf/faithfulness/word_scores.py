@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..attribution import (
 from ..modes import measuring
 from ..ranking import group_leaders, group_scores
 from ..saliency import reduce_scores
+from .known_ids import known_ids
 from .padding import refuse_shifted_positions
 from .rows import cut_batches, load_batches, survey_rows
 from .units import Texts, number_units
@@ -94,8 +95,8 @@ def make_explainer(
 
     Raises:
         ValueError: The model reads series or images or is multi-label, the methods are a string, one of them or the
-            granularity is unknown, the reduction multiplies what is multiplied, or the data set is empty, a stream or
-            not encoded.
+            granularity is unknown, the reduction multiplies what is multiplied, or the data set is empty, a stream, a
+            dict of data sets or not encoded.
     """
     adapter = adapter if isinstance(adapter, Adapter) else adapter_for(model, adapter)
     if isinstance(adapter, DenseAdapter):
@@ -116,6 +117,11 @@ def make_explainer(
 
 
 def _check_rows(dataset: Any, main_input: str) -> None:
+    if isinstance(dataset, Mapping):
+        raise ValueError(
+            f"the data set is a {type(dataset).__name__} with the keys {list(dataset)}, and one is measured at a time: "
+            "pass one of its values"
+        )
     if not hasattr(dataset, "__len__"):
         raise ValueError(
             f"{type(dataset).__name__} has no length, and every text is looked at before the first is measured: pass a "
@@ -228,7 +234,11 @@ def _explain_batch(
 ) -> Explained:
     adapter, labels = explainer.adapter, batch.get("labels")
     batch = {name: column for name, column in batch.items() if name != "labels"}
-    with torch.no_grad(), adapter.capture(explainer.model, batch) as captured:
+    with (
+        torch.no_grad(),
+        known_ids(explainer.model, adapter, batch, index),
+        adapter.capture(explainer.model, batch) as captured,
+    ):
         logits = logits_of(explainer.model(**captured.batch))
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(

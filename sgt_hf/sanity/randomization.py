@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.utils.import_utils import is_peft_available
 
 from ..data.other_columns import LABELS
 
@@ -39,10 +41,11 @@ def randomized_copies(model: nn.Module, layers: Sequence[str], *, cascading: boo
 def layers_of(model: nn.Module) -> dict[str, list[nn.Module]]:
     """Group the modules that own parameters into layers, from the input to the output.
 
-    A module within a list is part of the outermost list's entry (`bert.encoder.layer.5`); any other is a layer of its
-    own (`bert.pooler.dense`). The order is that of registration, as in `model.named_modules()`, which for a model that
-    registers its parts out of order is not that of its forward. Modules that share all of their parameters, as T5's
-    embeddings do, are one layer, that of the first.
+    A module within a list is part of the outermost list's entry (`bert.encoder.layer.5`), and what PEFT puts around a
+    module is part of that (`base_model.model.classifier`); any other is a layer of its own (`bert.pooler.dense`). The
+    order is that of registration, as in `model.named_modules()`, which for a model that registers its parts out of
+    order is not that of its forward. Modules that share all of their parameters, as T5's embeddings do, are one layer,
+    that of the first.
 
     Args:
         model: Any module.
@@ -52,13 +55,15 @@ def layers_of(model: nn.Module) -> dict[str, list[nn.Module]]:
     """
     layers: dict[str, list[nn.Module]] = {}
     seen: set[nn.Parameter] = set()
+    peft = _peft_layers()
+    wholes = {name for name, module in model.named_modules() if name and isinstance(module, peft)}
     for name, module in model.named_modules():
         own = set(module.parameters(recurse=False))
         if own - seen:
             seen |= own
-            parts = name.split(".")
-            end = next((place + 1 for place, part in enumerate(parts) if part.isdigit()), len(parts))
-            layers.setdefault(".".join(parts[:end]), []).append(module)
+            outer = list(accumulate(name.split("."), lambda above, part: f"{above}.{part}"))
+            layer = next((one for one in outer if one in wholes or one.rpartition(".")[2].isdigit()), name)
+            layers.setdefault(layer, []).append(module)
     return layers
 
 
@@ -67,19 +72,25 @@ def reinitialize(model: nn.Module, modules: Sequence[nn.Module]) -> None:
     """Draw the own parameters of some modules anew, as when the model was made, from torch's global generators.
 
     Args:
-        model: What the modules belong to; a `PreTrainedModel`'s own rules come first.
-        modules: Those to draw.
+        model: What the modules belong to. The rules of the innermost `PreTrainedModel` around a module come first, and
+            before them LoRA's.
+        modules: Those to draw; of what LoRA adds to a layer all or nothing.
 
     Raises:
         ValueError: Neither those rules nor `reset_parameters` set all parameters of a module.
     """
+    for parameter in (parameter for module in modules for parameter in module.parameters(recurse=False)):
+        parameter.fill_(torch.nan)  # what is left of it has not been drawn
+        parameter.__dict__.pop("_is_hf_initialized", None)  # transformers skips what came from a checkpoint
+    _reset_lora(model)
+    owners: dict[nn.Module, PreTrainedModel] = {}
+    for outer in model.modules():  # an inner one comes later
+        if isinstance(outer, PreTrainedModel):
+            owners |= dict.fromkeys(outer.modules(), outer)
     for module in modules:
         own = dict(module.named_parameters(recurse=False))
-        for parameter in own.values():
-            parameter.fill_(torch.nan)  # what is left of it has not been drawn
-            parameter.__dict__.pop("_is_hf_initialized", None)  # transformers skips what came from a checkpoint
-        if isinstance(model, PreTrainedModel):
-            model._init_weights(module)
+        if module in owners and _undrawn(own):
+            owners[module]._init_weights(module)
         reset = getattr(module, "reset_parameters", None)
         if callable(reset) and _undrawn(own):
             reset()
@@ -116,3 +127,28 @@ def permute_labels(rows: Any, *, seed: int) -> Any:
 
 def _undrawn(parameters: dict[str, nn.Parameter]) -> list[str]:
     return [name for name, parameter in parameters.items() if parameter.isnan().any()]
+
+
+def _peft_layers() -> tuple[type, ...]:
+    """What PEFT puts around a module, where it is installed."""
+    if not is_peft_available():
+        return ()
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return BaseTunerLayer, AuxiliaryTrainingWrapper
+
+
+def _reset_lora(model: nn.Module) -> None:
+    """Draw what LoRA added and has been filled with NaN: such layers look like others to a model's own rules."""
+    if not is_peft_available():
+        return
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        # AdaLoRA's layers are LoRA's too, and have another rule.
+        if isinstance(layer, LoraLayer) and type(layer).reset_lora_parameters is LoraLayer.reset_lora_parameters:
+            added = [getattr(layer, name) for name in LoraLayer.adapter_layer_names]
+            if any(parameter.isnan().any() for part in added for parameter in part.parameters()):
+                for adapter in layer.r:
+                    layer.reset_lora_parameters(adapter, True)

@@ -35,22 +35,44 @@ class SanityReport:
             method: One of those checked.
             absolute: Of the scores' absolute values rather than the signed ones.
         """
-        values = (self.absolute if absolute else self.signed)[method]
-        counts = np.isfinite(values).sum(0)
-        return np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+        counts = self.texts(method, absolute=absolute)
+        total = np.nansum(self._values(method, absolute=absolute), axis=0)
+        return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+    def texts(self, method: str, *, absolute: bool = False) -> np.ndarray:
+        """Return the (M,) numbers of texts that have a correlation, over which `correlation` is the mean.
+
+        Args:
+            method: One of those checked.
+            absolute: Of the scores' absolute values rather than the signed ones.
+        """
+        return np.isfinite(self._values(method, absolute=absolute)).sum(0)
 
     def __str__(self) -> str:
+        """A table of mean correlations, each with the number of texts behind it where not all have one."""
+        columns = [[method, *self._cells(method)] for method in self.signed]
         width = max(len("randomised"), *(len(layer) for layer in self.layers))
-        wide = max(15, *(len(method) for method in self.signed))
-        head = " ".join([f"{'randomised':{width}}", *(f"{method:>{wide}}" for method in self.signed)])
-        columns = [(self.correlation(method), self.correlation(method, absolute=True)) for method in self.signed]
-        lines = []
-        for m, layer in enumerate(self.layers):
-            cells = [f"{signed[m]:+.3f} ({unsigned[m]:+.3f})" for signed, unsigned in columns]
-            lines.append(" ".join([f"{layer:{width}}", *(f"{cell:>{wide}}" for cell in cells)]))
+        wide = max(15, *(len(cell) for column in columns for cell in column))
+        lines = [
+            " ".join([f"{layer:{width}}", *(f"{cell:>{wide}}" for cell in cells)])
+            for layer, *cells in zip(["randomised", *self.layers], *columns, strict=True)
+        ]
         count = len(next(iter(self.signed.values())))
         note = f"{self.check}, seed {self.seed}, {count} texts: Spearman correlation with the original, (absolute)"
-        return "\n".join([note, head, *lines])
+        if any(" of " in cell for column in columns for cell in column[1:]):
+            note += "; of k: over k texts, for one of the models gives the words of the others the same score"
+        return "\n".join([note, *lines])
+
+    def _cells(self, method: str) -> list[str]:
+        def means(absolute: bool) -> list[str]:
+            counts = self.texts(method, absolute=absolute)
+            found = zip(self.correlation(method, absolute=absolute), counts, strict=True)
+            return [f"{mean:+.3f}" + ("" if n == len(self.signed[method]) else f" of {n}") for mean, n in found]
+
+        return [f"{signed} ({absolute})" for signed, absolute in zip(means(False), means(True), strict=True)]
+
+    def _values(self, method: str, *, absolute: bool) -> np.ndarray:
+        return (self.absolute if absolute else self.signed)[method]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

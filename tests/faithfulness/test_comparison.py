@@ -200,3 +200,34 @@ def test_settings_of_the_shaps_are_settings():
     other = dataclasses.replace(one, provenance=dataclasses.replace(one.provenance, shap_samples=1))
     with pytest.raises(ValueError, match="not measured alike: shap_samples is 25 and 1"):
         compare(one, other)
+
+
+def trained_with(masking, **own):
+    report = constant(0.1)
+    return dataclasses.replace(
+        report, provenance=dataclasses.replace(report.provenance, trained_masking=masking, **own)
+    )
+
+
+def test_what_belongs_to_one_model_is_said_of_that_one():
+    plain, guided = trained_with(None, truncated_words=3), trained_with("delete", truncated_words=0)
+    own = {
+        "plain": "masking in training none known, words cut off 3",
+        "guided": "masking in training delete, which flatters its sufficiency, words cut off 0",
+    }
+    for pair, names in (((plain, guided), ("plain", "guided")), ((guided, plain), ("guided", "plain"))):
+        which = ("first", "second")[names.index("guided")]
+        with pytest.warns(UserWarning, match=rf"the {which} model alone was trained with the operator .* \(delete\)"):
+            line = str(compare(*pair)).splitlines()[-1]
+        assert line.startswith("AOPC convention eraser, operator delete, ")
+        assert line.endswith(f"random over 1 draws; first model: {own[names[0]]}; second model: {own[names[1]]}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(guided, guided)
+        assert "none known, words cut off not known" in str(compare(trained_with("unk"), trained_with(None)))
+
+
+def test_the_table_says_of_how_many_texts_a_mean_is():
+    head, line, *_ = str(compare(constant(0.3), constant(0.1))).splitlines()
+    assert head.split()[-2:] == ["texts", "better"]
+    assert line.split()[-2:] == ["6", "first"]

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertForTokenClassification
 
@@ -486,3 +487,56 @@ def test_a_formatted_data_set_makes_a_summary_for_json():
     rows = rows_of(tokenizer, "good film").add_column("truncated_words", [3]).with_format("torch")
     report = evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, methods=[], random_draws=1, progress=False)
     assert json.loads(json.dumps(report.summary()))["provenance"]["truncated_words"] == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ([1.0, 0.0], r"the labels of 2 rows are of shape \(2, 2\), and one class of each row is expected: give class"),
+        (0.7, "the label of row 1 is 0.7, which is no class: give class indices, or leave the column of labels out"),
+        (float("nan"), "the label of row 1 is nan, which is no class"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(label, message):
+    tokenizer = make_tokenizer("bert")
+    rows = [{**tokenizer("good film"), "labels": [0.0, 1.0] if isinstance(label, list) else 1.0}]
+    rows.append({**tokenizer("bad"), "labels": label})
+    how = {"methods": [], "random_draws": 1, "progress": False}
+    with pytest.raises(ValueError, match=message):
+        evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, **how)
+    whole = [row | {"labels": [1.0]} for row in rows]  # a column of one class each
+    assert evaluate_faithfulness(CountsGood(tokenizer), whole, tokenizer, **how).labels.tolist() == [1, 1]
+
+
+def test_a_dict_of_data_sets_is_refused():
+    tokenizer = make_tokenizer("bert")
+    rows = make_rows(tokenizer, 2)
+    for several in ({"in": rows, "out": rows}, DatasetDict({"in": rows, "out": rows})):
+        with pytest.raises(
+            ValueError, match=r"the data set is a \w+ with the keys \['in', 'out'\], .*: pass one of its"
+        ):
+            evaluate_faithfulness(make_model("bert"), several, tokenizer)
+
+
+class Clamped(CountsGood):
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids.clamp(max=self.embedding.num_embeddings - 1), attention_mask)
+
+
+def test_a_tokenizer_that_is_larger_than_the_embedding_is_told_of():
+    tokenizer = make_tokenizer("bert")
+    models = CountsGood(tokenizer), make_model("bert", vocab_size=len(tokenizer))
+    tokenizer.add_tokens(["new"])
+    rows = rows_of(tokenizer, "good film plot", "a film", "new film")
+    how = {"methods": ["gradient"], "progress": False}
+    for model in (*models, get_peft_model(models[1], LoraConfig(target_modules=["word_embeddings"]))):
+        message = (
+            rf"row 2 has the token id 19 \('new'\), and the embedding of {type(model).__name__} has 19 rows: encode"
+        )
+        with pytest.raises(ValueError, match=message + r".* model.resize_token_embeddings\(len\(tokenizer\)\)"):
+            evaluate_faithfulness(model, rows, tokenizer, batch_size=2, **how)
+        assert not any(module._forward_pre_hooks for module in model.modules())
+    tokenizer.add_special_tokens({"pad_token": "[NEW PAD]"})
+    with pytest.raises(ValueError, match=r"row 1 has the token id 20 \('\[NEW PAD\]'\)"):
+        evaluate_faithfulness(models[0], rows.select([0, 1]), tokenizer, **how)
+    evaluate_faithfulness(Clamped(make_tokenizer("bert")), rows, tokenizer, **how)  # which sees to it itself

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -60,3 +63,20 @@ def test_bins_are_means_over_texts_and_draws():
     assert report["random"].comprehensiveness_per_bin == pytest.approx([0.1, 0.25])
     assert report["random"].sufficiency_per_bin == pytest.approx([0.3, 0.15])
     assert report.accuracy == 0.5
+
+
+def test_means_over_fewer_texts_say_so():
+    report = make_report("eraser")
+    assert report.texts() == report.summary()["texts"] == {"accuracy": 2}
+    assert "over fewer texts" not in str(report)
+    removed = np.stack([REMOVED[:, 0], [[0.9, 0.9], [0.5, 0.1]]], axis=1)  # of the second text no ranking is better
+    random = Curves(removed[:, :1], KEPT)
+    curves = {"gradient": Curves(removed[:, :1], KEPT), "random": random}
+    report = dataclasses.replace(report, curves=curves, labels=np.array([0, -100]), extremes=Curves(removed, KEPT))
+    expected = {"accuracy": 1, "normalized_comprehensiveness": 1, "normalized_sufficiency": 0}
+    assert report.texts() == expected
+    assert json.loads(json.dumps(report.summary()))["texts"] == expected
+    assert str(report).splitlines()[-2] == (
+        "over fewer texts (the others have no label, or their rankings all do alike): "
+        "accuracy 1, normalized_comprehensiveness 1, normalized_sufficiency 0"
+    )
