@@ -3,7 +3,7 @@
 from .card_facts import CardFacts
 from .evaluations import DatasetFacts, Evaluation
 from .model_card import model_card, write_model_card
-from .publishing import PushError
+from .push_errors import PushError
 from .recipe import Recipe, load_recipe
 
 __all__ = [

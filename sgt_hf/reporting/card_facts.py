@@ -23,6 +23,7 @@ class CardFacts:
         repo_id: `user/name` on the hub, for the lines of code.
         architecture: Name of the model's class.
         module: From which that class is imported.
+        auto_class: By which code that is not in transformers is loaded, as the `auto_map` of its config says.
         plain_module: Whether it is no `PreTrainedModel`, so that its class has no `from_pretrained`.
         num_labels: Classes, where the model says so.
         adapter_of: The base model of a PEFT adapter.
@@ -43,6 +44,7 @@ class CardFacts:
     repo_id: str | None = None
     architecture: str | None = None
     module: str | None = None
+    auto_class: str | None = None
     plain_module: bool = False
     num_labels: int | None = None
     adapter_of: str | None = None
@@ -60,15 +62,24 @@ class CardFacts:
 
 
 def is_repo_id(name: str | None) -> TypeGuard[str]:
-    """Whether the hub would take this for a name of a repository, and nothing on this disk is called so.
+    """Whether the hub would take this for a name of a repository.
 
     Args:
         name: Any.
     """
-    if not name or os.path.exists(name):
+    if not name:
         return False
     try:
         validate_repo_id(name)
     except HFValidationError:
         return False
     return True
+
+
+def is_on_hub(base: str | None) -> TypeGuard[str]:
+    """Whether the name that a base model was loaded by is one of the hub, and not a folder of this disk.
+
+    Args:
+        base: Any.
+    """
+    return is_repo_id(base) and not os.path.exists(base)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..faithfulness.report import FaithfulnessReport
 from .card_facts import CardFacts
-from .markdown import NOT_RECORDED
+from .markdown import NOT_RECORDED, escape
 from .recipe import Recipe
 
 
@@ -16,18 +16,28 @@ def opening(recipe: Recipe | None) -> str:
     Args:
         recipe: Of its training, or None.
     """
+    if recipe is None or recipe.earlier is None:
+        return _training(recipe)
+    here = " in this training" if is_guided(recipe.earlier) else ""
+    return (
+        f"{_training(recipe, here)} Before this training, as the record of the weights that it began with says "
+        f"(optimizer steps: {escape(recipe.earlier.steps)}): {opening(recipe.earlier)}"
+    )
+
+
+def _training(recipe: Recipe | None, here: str = "") -> str:
     if recipe is None:
         return f"How this classifier was trained was {NOT_RECORDED}."
     if recipe.steps == 0:
         return "A classifier with the weights that the trainer was given: no optimizer step was done."
     if recipe.knobs.get("sgt_kl_weight") == 0:
-        return "A classifier trained plainly, with λ = 0: it was **not** guided."
+        return f"A classifier trained plainly, with λ = 0: it was **not** guided{here}."
     source = "(Ismail, Corrada Bravo and Feizi, 2021)"
     if recipe.knobs.get("sgt_mask_fraction") == 0:
         return (
             "A classifier trained by consistency alone, as in R-Drop: the loss is CE + λ · KL between two passes over "
             f"the same input, and nothing is masked. It is a control of saliency guided training {source}, and was "
-            "**not** guided."
+            f"**not** guided{here}."
         )
     drops = recipe.knobs.get("sgt_drops", "lowest")
     loss = (
@@ -36,18 +46,21 @@ def opening(recipe: Recipe | None) -> str:
     )
     if drops == "lowest":
         return f"A classifier trained with saliency guided training {source}: the features of lowest gradient {loss}."
-    which = {"random": "random features", "highest": "the features of *highest* gradient"}[drops]
+    known = {"random": "random features", "highest": "the features of *highest* gradient"}
+    which = known.get(drops, f"features chosen otherwise ({escape(drops)})")
     return f"A control of saliency guided training {source}: {which} {loss}."
 
 
 def is_guided(recipe: Recipe | None) -> bool:
-    """Return whether a model is known to be trained by the method, and not plainly or by one of its controls.
+    """Return whether one of a model's trainings is known to be by the method, not plain or one of its controls.
 
     Args:
         recipe: Of its training, or None.
     """
     if recipe is None or recipe.steps == 0:
         return False
+    if is_guided(recipe.earlier):
+        return True
     knobs = recipe.knobs
     return 0 not in (knobs.get("sgt_kl_weight"), knobs.get("sgt_mask_fraction")) and knobs.get("sgt_drops") == "lowest"
 
@@ -100,12 +113,13 @@ def _limits_of_reports(facts: CardFacts, reports: Sequence[FaithfulnessReport]) 
         yield "Only one way of removing words was measured; another may order the methods differently."
     if any(report.provenance.trained_masking == report.provenance.operator for report in reports):
         yield "Words were removed as the model was trained to bear it, which flatters sufficiency."
-    if any(report.provenance.trained_masking is None for report in reports) and not _unguided(facts):
+    if any(report.provenance.trained_masking is None for report in reports) and not _masks_nothing(facts.recipe):
         yield "Whether the model was trained to bear this way of removing words was not recorded with some numbers."
     yield "Faithful to the model is not the same as plausible to people, nor as right about the world."
 
 
-def _unguided(facts: CardFacts) -> bool:
-    """Whether nothing was masked in training: plain, or with a k of 0."""
-    knobs = {} if facts.recipe is None else facts.recipe.knobs
-    return 0 in (knobs.get("sgt_kl_weight"), knobs.get("sgt_mask_fraction"))
+def _masks_nothing(recipe: Recipe | None) -> bool:
+    """Whether nothing was masked in any training: plain, or with a k of 0."""
+    if recipe is None or 0 not in (recipe.knobs.get("sgt_kl_weight"), recipe.knobs.get("sgt_mask_fraction")):
+        return False
+    return recipe.earlier is None or _masks_nothing(recipe.earlier)

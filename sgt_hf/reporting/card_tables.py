@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,18 @@ def accuracy_of(report: FaithfulnessReport) -> Interval | None:
     Args:
         report: Of an evaluation.
     """
-    return None if report.labels is None else interval(report.predicted == report.labels)
+    right = right_of(report)
+    return interval(right) if len(right) else None
+
+
+def right_of(report: FaithfulnessReport) -> NDArray[np.bool_]:
+    """Return of each text that has a label whether it was predicted right.
+
+    Args:
+        report: Of an evaluation.
+    """
+    labels = np.full(len(report.full), -1) if report.labels is None else report.labels
+    return (report.predicted == labels)[labels >= 0]
 
 
 def method_rows(report: FaithfulnessReport) -> list[MethodRow]:
@@ -150,7 +161,7 @@ def _results(evaluation: Evaluation, task: str) -> Iterator[EvalResult]:
     if (report := evaluation.report) is None:
         return
     if (accuracy := accuracy_of(report)) is not None:
-        args = _arguments(report, accuracy)
+        args = _arguments(len(right_of(report)), accuracy)
         yield EvalResult(
             **where, metric_type="accuracy", metric_name="accuracy", metric_value=accuracy.mean, metric_args=args
         )
@@ -162,14 +173,14 @@ def _results(evaluation: Evaluation, task: str) -> Iterator[EvalResult]:
                 metric_name=f"AOPC {kind} ({row.method})",
                 metric_value=value.mean,
                 # What makes two numbers of one name different numbers.
-                metric_config=f"{report.provenance.convention}, {report.provenance.operator}",
-                metric_args=_arguments(report, value) | _measured(report, row.method),
+                metric_config=", ".join(f"{key}={setting}" for key, setting in asdict(report.provenance).items()),
+                metric_args=_arguments(len(report.full), value) | _measured(report, row.method),
             )
 
 
-def _arguments(report: FaithfulnessReport, value: Interval) -> dict[str, Any]:
+def _arguments(n: int, value: Interval) -> dict[str, Any]:
     bounds = [value.low, value.high]
-    return {"n": len(report.full), "interval": bounds, "confidence": CONFIDENCE, "interval_over": "examples"}
+    return {"n": n, "interval": bounds, "confidence": CONFIDENCE, "interval_over": "examples"}
 
 
 def _measured(report: FaithfulnessReport, method: str) -> dict[str, Any]:

@@ -8,11 +8,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-_SECRET = re.compile(r"(?i)-.*(token|secret|password|passwd|credential|api[-_]?key)")
+# In the name of an option; tokenizer, max_tokens, token_type_ids, author and keyboard are none.
+_SECRET = (
+    r"(?<!max.|min.|new.|num.)token(?!iz|is|[._-]?type)|secret|passw|passphrase|pwd|credential|auth(?!ors?(?!i))|"
+    r"keys?(?![a-z])"
+)
+_ASSIGNMENT = re.compile(rf"(?i)(.*?(?:{_SECRET})[^=:]*[=:]).+", re.DOTALL)
+_OPTION = re.compile(rf"(?i)-.*({_SECRET})[^=:]*", re.DOTALL)
 
 
 def running_command(arguments: Sequence[str] | None = None) -> str | None:
-    """Return the command line of this program, the values of options named after tokens, keys or passwords hidden.
+    """Return the command line of this program, what is named after tokens, keys or passwords hidden.
 
     Args:
         arguments: Of the script, its own name first; by default those of this process.
@@ -32,13 +38,11 @@ def running_command(arguments: Sequence[str] | None = None) -> str | None:
         program = [os.path.basename(sys.argv[0])] if spec is None else ["-m", spec.name.removesuffix(".__main__")]
         arguments = [*program, *sys.argv[1:]]
     shown: list[str] = []
-    hide_next = False
+    hide = False
     for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        secret = bool(_SECRET.fullmatch(name))
-        if hide_next and not argument.startswith("-"):
-            shown.append("[secret]")
-        else:
-            shown.append(f"{shlex.quote(name)}=[secret]" if secret and equals else shlex.quote(argument))
-        hide_next = secret and not equals
+        assignment = _ASSIGNMENT.fullmatch(argument)
+        told = f"{shlex.quote(assignment[1])}[secret]" if assignment else shlex.quote(argument)
+        shown.append("[secret]" if hide else told)
+        # What follows such an option is its value, however it begins; a flag's hides one argument too many.
+        hide = bool(_OPTION.fullmatch(argument))
     return " ".join(["python", *shown])

@@ -16,7 +16,7 @@ import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..atomic import write_atomically
-from .card_facts import CardFacts, is_repo_id
+from .card_facts import CardFacts, is_on_hub, is_repo_id
 from .card_sentences import is_guided, limits, opening, settings_of
 from .card_tables import (
     CONFIDENCE,
@@ -27,9 +27,10 @@ from .card_tables import (
     method_rows,
     metrics_table,
     named,
+    right_of,
     shown,
 )
-from .card_usage import PIPELINES, usage
+from .card_usage import PIPELINES, loading, usage
 from .evaluations import Evaluation
 from .markdown import NOT_RECORDED, Markdown, code_block, escape, one_line, table
 from .recipe import Recipe
@@ -99,7 +100,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     base = facts.adapter_of or facts.base_model
     results = eval_results(facts.evaluations, facts.task or "other") or None
     return ModelCardData(
-        base_model=base if is_repo_id(base) else None,
+        base_model=base if is_on_hub(base) else None,
         datasets=[name for name in facts.datasets if is_repo_id(name)] or None,
         eval_results=results,
         language=_listed(facts.language) or None,
@@ -125,11 +126,10 @@ def _contents(facts: CardFacts) -> dict[str, Any]:
     return {
         "facts": facts,
         "language": ", ".join(_listed(facts.language)) or None,
-        "recipe": recipe,
         "opening": Markdown(opening(recipe)),
         "usage": code_block(usage(facts), "python"),
-        "knobs": _pairs("knob", None if recipe is None else recipe.knobs),
-        "adapter": None if recipe is None else _adapter(recipe),
+        "loading": Markdown(loading(facts)),
+        "trainings": list(_trainings(recipe)),
         "training_data": NOT_RECORDED if facts.training_data is None else named(facts.training_data),
         "hyperparameters": _pairs("hyperparameter", None if recipe is None else recipe.hyperparameters),
         "command": NOT_RECORDED if recipe is None or recipe.command is None else code_block(recipe.command, "bash"),
@@ -140,6 +140,18 @@ def _contents(facts: CardFacts) -> dict[str, Any]:
         "confidence": f"{100 * CONFIDENCE:g}",
         "resamples": RESAMPLES,
     }
+
+
+def _trainings(recipe: Recipe | None) -> Iterator[dict[str, Any]]:
+    """What the template lays out of each training, the last one first."""
+    yield {
+        "steps": None if recipe is None else recipe.steps,
+        "adapter": None if recipe is None else _adapter(recipe),
+        "masking": None if recipe is None else recipe.masking,
+        "knobs": _pairs("knob", None if recipe is None else recipe.knobs),
+    }
+    if recipe is not None and recipe.earlier is not None:
+        yield from _trainings(recipe.earlier)
 
 
 def _adapter(recipe: Recipe) -> Markdown:
@@ -156,11 +168,13 @@ def _sections(evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
     """What the template lays out of each evaluation."""
     for evaluation in evaluations:
         report = evaluation.report
+        accuracy = None if report is None else accuracy_of(report)
         yield {
             "title": named(evaluation.dataset),
             "metrics": metrics_table(evaluation) if evaluation.metrics else None,
             "report": report,
-            "accuracy": None if report is None or report.labels is None else shown(accuracy_of(report)),
+            "accuracy": None if accuracy is None else shown(accuracy),
+            "labelled": None if report is None else f"{len(right_of(report))} of {len(report.full)}",
             "confidence": None if report is None else f"{report.full.mean():.3f}",
             "settings": None if report is None else settings_of(report),
             "faithfulness": None if report is None else faithfulness_table(method_rows(report)),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import re
-import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,14 +13,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from huggingface_hub import HfApi
-from transformers import PretrainedConfig
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils.hub import PushInProgress
 
 from ..atomic import copy_atomically, filled_folder, link_or_copy
+from .carried import mark
 from .model_card import without_secrets
-from .recipe import CONFIG_KEY, RECIPE_FILE, Recipe
+from .push_errors import PushError, reason_of, way_out
+from .recipe import RECIPE_FILE
 from .remembering import RememberingTrainer
 
 logger = logging.getLogger(__name__)
@@ -32,10 +31,6 @@ NOT_PUSHED = ("_*", f"{PREFIX_CHECKPOINT_DIR}-*", TRAINING_ARGS_NAME)
 _PUSHING_PREFIX = "_pushing-"  # so it is not pushed itself
 # What a checkpoint holds for resuming, beside the model.
 _TRAINING_STATE = re.compile(r"optimizer|scheduler|scaler|rng_state|trainer_state|training_args|README|_")
-
-
-class PushError(RuntimeError):
-    """A push failed; the message says where the whole model is and how to push it again."""
 
 
 class PublishingTrainer(RememberingTrainer):
@@ -49,25 +44,30 @@ class PublishingTrainer(RememberingTrainer):
     push_in_progress: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._api = HfApi(library_name="sgt_hf")
+        self._api, self._saved = HfApi(library_name="sgt_hf"), False
         super().__init__(*args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; afterwards the model's config carries the recipe to `model.push_to_hub`."""
         self._finish_current_push()  # this training may write on a checkpoint that an earlier one still pushes
-        steps = self._steps()
-        self._begin(afresh=bool(resume_from_checkpoint) or self.model_init is not None)
+        before = self._steps(), self._earlier
+        self._begin(resume_from_checkpoint)
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         except BaseException:
             if self.state.global_step == 0:  # the weights are what they were
-                self._steps_before = steps
+                self._steps_before, self._earlier = before
             raise
         finally:
-            self._mark_config(self.recipe())
+            mark(self._published(), self.recipe())
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None, revision: str | None = None) -> None:
         """Create the repository where there is none, as `Trainer` does.
+
+        Args:
+            token: By default `args.hub_token`, or the one that `hf auth login` keeps.
+            private: Whether a new repository is; by default `args.hub_private_repo`.
+            revision: Branch that the push is to go to, which a failure tells; by default `args.hub_revision`.
 
         Raises:
             PushError: The hub refused, or was not reached.
@@ -76,9 +76,10 @@ class PublishingTrainer(RememberingTrainer):
             return
         name = self.args.hub_model_id or Path(self._folder).absolute().name
         token = self.args.hub_token if token is None else token
-        private = self.args.hub_private_repo if private is None else private
-        with self._failing_clearly(name, f"creating the repository {name!r}", token):
-            self.hub_model_id = self._api.create_repo(name, token=token, private=private, exist_ok=True).repo_id
+        where = self._where(revision, private)
+        with self._failing_clearly(name, f"creating the repository {name!r}", token, where):
+            created = self._api.create_repo(name, token=token, private=where["private"], exist_ok=True)
+            self.hub_model_id = created.repo_id
         self.push_in_progress = None
 
     def push_to_hub(
@@ -112,12 +113,14 @@ class PublishingTrainer(RememberingTrainer):
             return None
         token = self.args.hub_token if token is None else token
         if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
+            self.init_hf_repo(token=token, private=private, revision=revision)
         kwargs["tags"] = _with_tags(kwargs.get("tags"), getattr(self.model, "model_tags", None))
         self.create_model_card(**kwargs)
         if blocking:  # one in the background comes after the others anyway
             self._finish_current_push()
-        return self._upload(self._folder, commit_message, token=token, revision=revision, blocking=blocking)
+        return self._upload(
+            self._folder, commit_message, token=token, revision=revision, private=private, blocking=blocking
+        )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Push what a checkpoint was saved with, in the background."""
@@ -128,6 +131,7 @@ class PublishingTrainer(RememberingTrainer):
             return
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         copy_atomically(checkpoint_folder, self._folder, leave_out=_TRAINING_STATE)
+        self._saved = True
         message = f"Training in progress, step {self.state.global_step}"
         self._upload(self._folder, message, blocking=False)
         if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
@@ -142,21 +146,23 @@ class PublishingTrainer(RememberingTrainer):
         *,
         token: str | None = None,
         revision: str | None = None,
+        private: bool | None = None,
         blocking: bool = True,
         place: str | None = None,
     ) -> Any:
         repo, token = str(self.hub_model_id), token or self.args.hub_token
+        where = self._where(revision, private)
         settings: dict[str, Any] = {
             "repo_id": repo,
             "path_in_repo": place,
             "commit_message": message,
             "token": token,
-            "revision": revision or self.args.hub_revision,
+            "revision": where["revision"],
             "ignore_patterns": list(NOT_PUSHED),
         }
 
         def push(source: str) -> Any:
-            with self._failing_clearly(repo, f"pushing {folder!r} to {repo!r}", token):
+            with self._failing_clearly(repo, f"pushing {folder!r} to {repo!r}", token, where):
                 return self._api.upload_folder(folder_path=source, **settings)
 
         return push(folder) if blocking else self._in_background(folder, push)
@@ -180,30 +186,25 @@ class PublishingTrainer(RememberingTrainer):
         self.push_in_progress.jobs.append(future)
         return future
 
+    def _where(self, revision: str | None, private: bool | None) -> dict[str, Any]:
+        """Branch and privacy that a call asks for, or else the arguments."""
+        private = self.args.hub_private_repo if private is None else private
+        return {"revision": revision or self.args.hub_revision, "private": private}
+
     @contextmanager
-    def _failing_clearly(self, repo: str, doing: str, token: str | None) -> Iterator[None]:
+    def _failing_clearly(self, repo: str, doing: str, token: str | None, where: dict[str, Any]) -> Iterator[None]:
         """Say of a failure where the model is and how to push it again; the token is in no message."""
         try:
             yield
         except KeyboardInterrupt:
-            logger.warning("%s was interrupted. %s", doing, self._way_out(repo))
+            logger.warning("%s was interrupted. %s", doing, self._way_out(repo, where))
             raise
         except Exception as error:
-            reason = without_secrets(_reason(error), [*self._secrets(), token or ""])
-            raise PushError(f"{doing} failed: {reason}\n{self._way_out(repo)}") from error
+            reason = without_secrets(reason_of(error), [*self._secrets(), token or ""])
+            raise PushError(f"{doing} failed: {reason}\n{self._way_out(repo, where)}") from error
 
-    def _way_out(self, repo: str) -> str:
-        folder = os.path.abspath(self._folder)
-        if not any(Path(folder).glob("*.safetensors")):
-            return "Nothing has been saved yet. Log in with `hf auth login` or pass hub_token, and start again."
-        left_out = " ".join(f"--exclude {shlex.quote(pattern)}" for pattern in NOT_PUSHED)
-        revision = f" --revision {shlex.quote(self.args.hub_revision)}" if self.args.hub_revision else ""
-        private = " --private" if self.args.hub_private_repo else ""
-        command = f"hf upload {shlex.quote(repo)} {shlex.quote(folder)} . {left_out}{revision}{private}"
-        return (
-            f"The model is whole in {folder!r}. Push it again with trainer.push_to_hub(), or from a shell, after "
-            f"`hf auth login`:\n{command}"
-        )
+    def _way_out(self, repo: str, where: dict[str, Any]) -> str:
+        return way_out(self._folder if self._saved else None, repo, left_out=NOT_PUSHED, **where)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save as `Trainer` does, with the recipe, replacing whole files."""
@@ -211,13 +212,14 @@ class PublishingTrainer(RememberingTrainer):
             super()._save(output_dir, state_dict)
             return
         target, recipe = Path(output_dir or self._folder), self.recipe()
-        self._mark_config(recipe)
+        mark(self._published(), recipe)
         with filled_folder(target) as staging, self._arguments_without_token():
             super()._save(str(staging), state_dict)
             (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
             (staging / RECIPE_FILE).write_text(recipe.to_json(), encoding="utf-8")
             if (target / "README.md").exists():  # PEFT writes one with every save; ours or the user's stays
                 (staging / "README.md").unlink(missing_ok=True)
+        self._saved = self._saved or target == Path(self._folder)
 
     @contextmanager
     def _arguments_without_token(self) -> Iterator[None]:
@@ -234,20 +236,7 @@ class PublishingTrainer(RememberingTrainer):
     def _folder(self) -> str:
         return cast(str, self.args.output_dir)  # `TrainingArguments` fills it in
 
-    def _mark_config(self, recipe: Recipe) -> None:
-        config = getattr(self._published(), "config", None)
-        if isinstance(config, PretrainedConfig):
-            setattr(config, CONFIG_KEY, recipe.to_dict())
-
 
 def _with_tags(given: str | list[str] | None, more: list[str] | None) -> list[str]:
     first = [given] if isinstance(given, str) else list(given or [])
     return list(dict.fromkeys([*first, *(more or [])]))
-
-
-def _reason(error: BaseException) -> str:
-    """The error and what caused it: the client wraps what the server said into an error that does not."""
-    causes = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
-    return "; caused by ".join(f"{type(cause).__name__}: {cause}" for cause in causes)

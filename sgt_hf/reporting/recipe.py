@@ -20,6 +20,17 @@ from ..training_args import SaliencyGuidedArguments
 
 RECIPE_FILE = "saliency_guided.json"
 CONFIG_KEY = "saliency_guided"  # the same in config.json, for what `model.push_to_hub` pushes
+# Of what a card shows: a file may come from anywhere.
+_TYPES: dict[str, type] = {
+    "knobs": dict,
+    "masking": str,
+    "adapter": str,
+    "adapter_arguments": dict,
+    "steps": int,
+    "hyperparameters": dict,
+    "command": str,
+    "versions": dict,
+}
 _PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy")
 
 
@@ -38,6 +49,7 @@ class Recipe:
         hyperparameters: Of the training.
         command: That started it.
         versions: Of Python and of the packages that decide a number.
+        earlier: Of the training that the weights had behind them when this one began, where that was recorded.
     """
 
     knobs: Mapping[str, Any]
@@ -50,6 +62,7 @@ class Recipe:
     hyperparameters: Mapping[str, Any] | None = None
     command: str | None = None
     versions: Mapping[str, str] | None = None
+    earlier: Recipe | None = None
 
     def arguments(self) -> SaliencyGuidedArguments:
         """Return the knobs, checked as those of a new training are.
@@ -142,13 +155,33 @@ def load_recipe(
     """
     where = {"revision": revision, "token": token, "_raise_exceptions_for_missing_entries": False}
     if path := cached_file(os.fspath(source), RECIPE_FILE, **where):
-        return _parse(path, _read(path))
+        return parse_recipe(path, _read(path))
     if (path := cached_file(os.fspath(source), "config.json", **where)) and CONFIG_KEY in (config := _read(path)):
-        return _parse(path, config[CONFIG_KEY])
+        return parse_recipe(path, config[CONFIG_KEY])
     raise ValueError(
         f"{os.fspath(source)!r} has no {RECIPE_FILE} and no {CONFIG_KEY!r} in its config.json: it was not saved by "
         "SaliencyGuidedTrainer"
     )
+
+
+def parse_recipe(path: str, content: Any) -> Recipe:
+    """Read a recipe from what JSON holds.
+
+    Args:
+        path: Where it was found, for the error.
+        content: Any.
+
+    Raises:
+        ValueError: It is no recipe.
+    """
+    known = {field.name for field in fields(Recipe)}
+    if not isinstance(content, dict) or not set(content) <= known or not _typed(content):
+        raise ValueError(
+            f"{path} holds no recipe of this version of sgt_hf: expected 'knobs' and some of {sorted(known)}"
+        )
+    tuples = {name: tuple(content.get(name) or ()) for name in ("adapter_not_recorded", "callables")}
+    earlier = content.get("earlier")
+    return Recipe(**content | tuples | {"earlier": None if earlier is None else parse_recipe(path, earlier)})
 
 
 def versions() -> dict[str, str]:
@@ -167,14 +200,9 @@ def _read(path: str) -> dict[str, Any]:
     return content
 
 
-def _parse(path: str, content: Any) -> Recipe:
-    known = {field.name for field in fields(Recipe)}
-    if not isinstance(content, dict) or not isinstance(content.get("knobs"), dict) or not set(content) <= known:
-        raise ValueError(
-            f"{path} holds no recipe of this version of sgt_hf: expected 'knobs' and some of {sorted(known)}"
-        )
-    tuples = {name: tuple(content.get(name) or ()) for name in ("adapter_not_recorded", "callables")}
-    return Recipe(**content | tuples)
+def _typed(content: Mapping[str, Any]) -> bool:
+    given = {name: value for name, value in content.items() if value is not None and name in _TYPES}
+    return "knobs" in given and all(isinstance(value, _TYPES[name]) for name, value in given.items())
 
 
 def _name(value: Callable[..., Any]) -> str:

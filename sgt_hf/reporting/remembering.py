@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from huggingface_hub import get_token
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from ..adapters import Adapter
 from ..adapters.base import Masking
 from ..faithfulness.report import FaithfulnessReport
 from ..training_args import SaliencyGuidedArguments
+from .carried import recorded_by, recorded_in
 from .command import running_command
 from .evaluations import Evaluation, Fingerprint, dataset_facts, fingerprint, plain_metrics
 from .model_card import without_secrets, write_model_card
@@ -56,6 +60,7 @@ class RememberingTrainer(Trainer):
         self._best: tuple[Fingerprint, int | None] = (), None
         self._steps_before = 0
         super().__init__(*args, **kwargs)
+        self._earlier = recorded_by(self._published())
 
     def evaluate(
         self,
@@ -75,7 +80,9 @@ class RememberingTrainer(Trainer):
     def remember(
         self, dataset: Any, *, metrics: Mapping[str, Any] | None = None, report: FaithfulnessReport | None = None
     ) -> None:
-        """Keep an evaluation of the present weights for the card; it replaces one of the same data and kind.
+        """Keep an evaluation of the present weights for the card.
+
+        It replaces one of the same weights and data; of faithfulness, one of the same methods and settings too.
 
         Args:
             dataset: On which it was made.
@@ -92,14 +99,18 @@ class RememberingTrainer(Trainer):
         self.evaluations = [old for old in self.evaluations if not _replaces(new, old)] + [new]
 
     def recipe(self) -> Recipe:
-        """Return what is recorded of the training so far."""
+        """Return what is recorded of the training so far; of weights only loaded, what they were saved with."""
+        steps = self._steps()
+        if self._earlier is not None and steps <= 0:
+            return self._earlier
         return make_recipe(
             self.knobs,
             self.adapter,
             masking=self.masking if isinstance(self.masking, str) else None,
-            steps=self._steps(),
+            steps=steps,
             hyperparameters=hyperparameters_of(self),
             command=None if self._command is None else without_secrets(self._command, self._secrets()),
+            earlier=self._earlier,
         )
 
     def _load_best_model(self) -> None:
@@ -115,10 +126,21 @@ class RememberingTrainer(Trainer):
             steps = self.state.global_step
         return self._steps_before + steps
 
-    def _begin(self, *, afresh: bool) -> None:
+    def _begin(self, checkpoint: str | bool | None) -> None:
         """Count from here: on top of the steps behind the present weights, unless training does not start from them."""
-        self._steps_before = 0 if afresh else self._steps()
+        self._steps_before = 0 if checkpoint or self.model_init is not None else self._steps()
+        if isinstance(checkpoint, str | os.PathLike):
+            self._take_up(checkpoint)
         self._best, self.state.global_step = ((), None), 0
+
+    def _take_up(self, checkpoint: str | os.PathLike[str]) -> None:
+        """With the knobs of a checkpoint its training goes on; with others it is one that came before."""
+        self._earlier = found = recorded_in(checkpoint)
+        if found is None:
+            return
+        goes_on = found.knobs == make_recipe(self.knobs, self.adapter).knobs
+        self._earlier = found.earlier if goes_on else found
+        self._steps_before = (found.steps or 0 if goes_on else 0) - _steps_counted(checkpoint)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write `README.md` into the output folder; see `sgt_hf.reporting.trainer_facts.card_facts`.
@@ -151,8 +173,15 @@ class RememberingTrainer(Trainer):
 
 def _replaces(new: Evaluation, old: Evaluation) -> bool:
     """Whether an evaluation takes the place of an earlier one."""
-    if not new.same_data(old) or (new.report is None) != (old.report is None):
-        return False
-    if new.report is None or old.report is None:
-        return new.fingerprint == old.fingerprint
-    return new.report.provenance == old.report.provenance
+    return new.same_data(old) and new.fingerprint == old.fingerprint and _kind(new) == _kind(old)
+
+
+def _steps_counted(checkpoint: str | os.PathLike[str]) -> int:
+    """From which number of steps `Trainer` counts on."""
+    file = Path(checkpoint, TRAINER_STATE_NAME)
+    return TrainerState.load_from_json(str(file)).global_step if file.exists() else 0
+
+
+def _kind(evaluation: Evaluation) -> tuple[Any, ...] | None:
+    report = evaluation.report
+    return None if report is None else (report.methods, report.provenance)

@@ -8,13 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from huggingface_hub import metadata_load
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import extract_hyperparameters_from_trainer
 from transformers.utils.import_utils import is_peft_available
 
 from .card_facts import CardFacts
+from .card_usage import REGISTERED
 from .evaluations import DatasetFacts, Evaluation, dataset_facts
+from .model_card import TAG
 
 _TASKS = {"ForSequenceClassification": "text-classification", "ForImageClassification": "image-classification"}
 
@@ -41,7 +45,7 @@ def card_facts(
         model_name: By default the name of the repository, or of the folder.
         language: See `Trainer.create_model_card`, as all the others.
         license: The hub's identifier.
-        tags: For the hub.
+        tags: For the hub, beside those of a README that is there.
         finetuned_from: By default the model that the weights were loaded from, if that is on the hub.
         tasks: The hub's identifier; by default from the architecture.
         dataset_tags: Ids of the data on the hub.
@@ -50,13 +54,14 @@ def card_facts(
     """
     repo_id = trainer.hub_model_id or trainer.args.hub_model_id
     base, adapter_of = _base(model)
-    kind = type(base)
+    kind = _kind(base)
     arguments = _listed(dataset_args)
     return CardFacts(
         model_name=model_name or (repo_id or str(Path(str(trainer.args.output_dir)).absolute())).rpartition("/")[2],
         repo_id=repo_id,
         architecture=kind.__name__,
         module=kind.__module__,
+        auto_class=_auto_class(base, kind),
         plain_module=not isinstance(base, PreTrainedModel),
         num_labels=getattr(getattr(base, "config", None), "num_labels", None),
         adapter_of=adapter_of,
@@ -65,7 +70,7 @@ def card_facts(
         training_data=dataset_facts_named(trainer.train_dataset, dataset, dataset_tags),
         language=language,
         license=license,
-        tags=["generated_from_trainer", *_listed(tags)],
+        tags=list(dict.fromkeys(["generated_from_trainer", *_listed(tags), *_kept_tags(trainer.args.output_dir)])),
         datasets=_listed(dataset_tags),
         note=f"Of the data it was said: {', '.join(arguments)}." if arguments else None,
     )
@@ -131,6 +136,33 @@ def _base(model: nn.Module) -> tuple[nn.Module, str | None]:
             config = model.peft_config[model.active_adapter]
             return model.get_base_model(), config.base_model_name_or_path or "a model that is not on the hub"
     return model, None
+
+
+def _kind(model: nn.Module) -> type:
+    """The model's class; `fully_shard` puts one of its own above it."""
+    if torch.distributed.is_available():
+        from torch.distributed.fsdp import FSDPModule
+
+        return next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule))
+    return type(model)
+
+
+def _auto_class(model: nn.Module, kind: type) -> str | None:
+    if kind.__module__.partition(".")[0] in REGISTERED:  # its repository may hold an older copy of the same code
+        return None
+    auto_map = getattr(getattr(model, "config", None), "auto_map", None) or {}
+    return next((name for name, place in auto_map.items() if str(place).rpartition(".")[2] == kind.__name__), None)
+
+
+def _kept_tags(folder: str | None) -> list[str]:
+    """Tags of the README that is there; the one of the method has to be earned anew."""
+    file = Path(str(folder), "README.md")
+    try:
+        metadata = metadata_load(file) if file.exists() else None
+    except Exception:  # whatever is wrong with it, it is about to be replaced
+        metadata = None
+    tags = (metadata or {}).get("tags") or []
+    return [str(tag) for tag in ([tags] if isinstance(tags, str) else tags) if tag != TAG]
 
 
 def _loaded_from(model: nn.Module) -> str | None:

@@ -1,6 +1,7 @@
 """How a card says that its model came to be."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,41 @@ KNOBS = {"sgt_kl_weight": 1.0, "sgt_mask_fraction": 0.5, "sgt_drops": "lowest"}
     ],
 )
 def test_the_opening_follows_the_knobs(recipe, sentence, guided):
+    assert re.search(sentence, opening(recipe))
+    assert is_guided(recipe) == guided
+
+
+GUIDED = Recipe(KNOBS, steps=5)
+PLAIN = Recipe(KNOBS | {"sgt_kl_weight": 0.0}, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence", "guided"),
+    [
+        (
+            replace(PLAIN, earlier=GUIDED),
+            r"it was \*\*not\*\* guided in this training\. Before .*5\): .* guided training",
+            True,
+        ),
+        (
+            replace(GUIDED, earlier=PLAIN),
+            r"saliency guided training.* Before .*3\): .* it was \*\*not\*\* guided\.$",
+            True,
+        ),
+        (replace(PLAIN, earlier=PLAIN), r"it was \*\*not\*\* guided\. Before .* it was \*\*not\*\* guided\.$", False),
+        (
+            replace(PLAIN, earlier=replace(PLAIN, earlier=GUIDED)),
+            "this training.*Before .*Before .*lowest gradient",
+            True,
+        ),
+        (
+            replace(PLAIN, knobs=KNOBS | {"sgt_mask_fraction": 0.0}, earlier=GUIDED),
+            r"and was \*\*not\*\* guided in this training",
+            True,
+        ),
+    ],
+)
+def test_the_opening_tells_of_earlier_trainings(recipe, sentence, guided):
     assert re.search(sentence, opening(recipe))
     assert is_guided(recipe) == guided
 

@@ -305,6 +305,28 @@ def test_the_command_of_the_message_pushes(hub, tmp_path):
     assert not [name for name in hub.files(REPO) if name.startswith(("checkpoint", "_", "training_args"))]
 
 
+@pytest.mark.parametrize("pattern", [r"repos/create", COMMIT])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_the_way_out_keeps_revision_and_privacy_of_the_call(hub, tmp_path, pattern, blocking):
+    trainer = make_trainer(tmp_path, hub_revision="another")
+    hub.break_down(pattern, 500)
+    with pytest.raises(PushError) as failure:
+        result = trainer.push_to_hub(revision="next", private=True, blocking=blocking)
+        raise result.exception()  # of the background
+    text = str(failure.value)
+    assert "trainer.push_to_hub(revision='next', private=True)" in text
+    assert text.endswith("--revision next --private")
+
+
+def test_an_older_model_in_the_folder_is_not_said_to_be_of_this_trainer(hub, tmp_path):
+    make_trainer(tmp_path).save_model()
+    hub.break_down(r"repos/create", 500)
+    with pytest.raises(PushError, match="This trainer has saved nothing yet") as failure:
+        make_trainer(tmp_path, push_to_hub=True)
+    assert "whole" not in str(failure.value)
+    assert "hf upload" not in str(failure.value)
+
+
 def test_an_interrupted_push_leaves_the_model_whole(hub, tmp_path, caplog):
     trainer = make_trainer(tmp_path)
     trainer.train()

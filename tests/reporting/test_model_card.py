@@ -15,7 +15,6 @@ from sgt_hf.faithfulness import Curves, FaithfulnessReport
 from sgt_hf.faithfulness.provenance import Provenance
 from sgt_hf.reporting import CardFacts, DatasetFacts, Evaluation, model_card, write_model_card
 from sgt_hf.reporting.card_tables import interval
-from sgt_hf.reporting.command import running_command
 from sgt_hf.reporting.evaluations import dataset_facts, fingerprint, plain_metrics
 from sgt_hf.reporting.markdown import code_block, escape, one_line, table
 from sgt_hf.reporting.model_card import without_secrets
@@ -96,6 +95,51 @@ def test_the_numbers_are_those_of_the_report(tmp_path):
     assert found["loss"].metric_value == 0.5
     assert "| gradient | 0.500 \\[0.400, 0.600\\] | 0.300 \\[0.200, 0.400\\] | 0.100" in card.text
     assert "Accuracy 0.750 \\[0.250, 1.000\\]. Mean confidence 0.900." in card.text
+
+
+def test_texts_without_a_label_are_in_no_accuracy():
+    """Of the labelled, the first is right and the third wrong."""
+    report = make_report(labels=np.array([0, -100, 0, -1]))
+    card = model_card(make_facts(evaluations=[Evaluation(DatasetFacts(n=4), report=report)]))
+    accuracy = metrics_of(card)["accuracy"]
+    assert accuracy.metric_value == report.accuracy == 0.5
+    assert accuracy.metric_args["n"] == 2
+    assert metrics_of(card)["AOPC sufficiency (random)"].metric_args["n"] == 4
+    assert "Accuracy 0.500 \\[0.000, 1.000\\]. Mean confidence 0.900. Labelled texts: 2 of 4." in card.text
+
+
+def index_entries(evaluations):
+    """The AOPC of gradients in the file itself, as often as it is there."""
+    text = str(model_card(make_facts(evaluations=evaluations)))
+    return text.count("name: AOPC comprehensiveness (gradient)"), text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reduction": "l2"},
+        {"unit": "token"},
+        {"bins": (0.2, 0.4)},
+        {"seed": 4},
+        {"operator": "unk"},
+        {"convention": "paper"},
+        {"random_draws": 3},
+        {"steps": 50},
+        {"autocast": "bfloat16"},
+        {"trained_masking": None},
+    ],
+)
+def test_two_measurements_are_two_entries_of_the_metadata(changes):
+    (name, value), *_ = changes.items()
+    reports = [make_report(), make_report(provenance=replace(PROVENANCE, **changes))]
+    found, text = index_entries([Evaluation(DatasetFacts("Movies"), report=report) for report in reports])
+    assert found == 2
+    assert value is None or f"{name}={value}" in re.sub(r"\n\s+", " ", text)
+    assert metadata_errors(text) == []
+
+
+def test_the_same_measurement_is_one_entry():
+    assert index_entries([Evaluation(DatasetFacts("Movies"), report=make_report())] * 2)[0] == 1
 
 
 def test_the_metadata_says_how_it_was_measured():
@@ -333,20 +377,6 @@ def test_the_fingerprint_of_a_sharded_model_is_that_of_its_shard():
         assert fingerprint(model) == whole
     finally:
         distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        (["t.py", "--hub_token", "s3", "--x", "1"], "python t.py --hub_token [secret] --x 1"),
-        (["t.py", "--HF-Token=s3"], "python t.py --HF-Token=[secret]"),
-        (["t.py", "--wandb_api_key", "s3", "--passwd", "s3"], "python t.py --wandb_api_key [secret] --passwd [secret]"),
-        (["t.py", "--push_to_hub", "--token", "--seed", "1"], "python t.py --push_to_hub --token --seed 1"),
-        (["-m", "mine", "a b", "--tokenizer", "bert"], "python -m mine 'a b' --tokenizer bert"),
-    ],
-)
-def test_the_command_keeps_secrets(arguments, shown):
-    assert running_command(arguments) == shown
 
 
 def test_secrets_are_taken_out_wherever_they_are(tmp_path):

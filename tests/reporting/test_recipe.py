@@ -41,6 +41,14 @@ def test_the_config_is_read_where_there_is_no_file(tmp_path):
     assert load_recipe(str(tmp_path)) == recipe
 
 
+def test_an_earlier_training_comes_back_too(tmp_path):
+    first = make_recipe(SaliencyGuidedArguments(sgt_masking=own_masking), TextAdapter(make_tokenizer()), steps=2)
+    plain = make_recipe(SaliencyGuidedArguments(sgt_kl_weight=0.0), TextAdapter(make_tokenizer()), earlier=first)
+    (tmp_path / RECIPE_FILE).write_text(plain.to_json(), encoding="utf-8")
+    assert load_recipe(tmp_path) == plain
+    assert load_recipe(tmp_path).earlier.callables == ("sgt_masking",)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -50,6 +58,7 @@ def test_the_config_is_read_where_there_is_no_file(tmp_path):
         ({RECIPE_FILE: "[]"}, "holds a list where an object was expected"),
         ({RECIPE_FILE: "{}"}, "holds no recipe of this version of sgt_hf: expected 'knobs'"),
         ({RECIPE_FILE: '{"knobs": {}, "os.system": 1}'}, "holds no recipe of this version"),
+        ({RECIPE_FILE: '{"knobs": {}, "earlier": {"x": 1}}'}, "holds no recipe of this version"),
     ],
 )
 def test_what_is_no_recipe_is_refused(tmp_path, files, message):
