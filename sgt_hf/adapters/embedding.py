@@ -85,18 +85,18 @@ class TokenOrder:
         if not isinstance(seen, Tensor):
             return
         known = self._is_turned.get(module)
-        if known is None or self._looks[module] < LOOKS:
-            turned = known is not False and ids.dim() == 2 and seen.shape == ids.T.shape and torch.equal(seen, ids.T)
+        if known is None:
+            turned = ids.dim() == 2 and seen.shape == ids.T.shape and torch.equal(seen, ids.T)
             # Ids may be clamped or hashed on their way; in the shape of the batch they are in its order.
             straight = _begins_with(seen, ids) or (seen.shape == ids.shape and not turned)
-            if straight and _reordered(seen, ids):
-                raise ValueError(
-                    f"the embedding {type(module).__name__} was called with the batch's rows in another order, as by a "
-                    "model that sorts them by length, so its output cannot be told text by text: embed before you "
-                    "sort, or pack with enforce_sorted=False"
-                )
         else:
             turned, straight = known and seen.shape == ids.T.shape, not known and _covers(seen, ids)
+        if straight and self._looks.get(module, 0) < LOOKS and _reordered(seen, ids):
+            raise ValueError(
+                f"the embedding {type(module).__name__} was called with the batch's rows in another order, as by a "
+                "model that sorts them by length, so its output cannot be told text by text: embed before you "
+                "sort, or pack with enforce_sorted=False"
+            )
         if not straight and not turned:
             raise ValueError(
                 f"the embedding {type(module).__name__} was called with {tuple(seen.shape)} values that do not "
@@ -104,7 +104,7 @@ class TokenOrder:
                 "this model cannot be ranked; or name another module, TextAdapter(tokenizer, embedding=...)"
             )
         if straight != turned:  # otherwise this batch does not tell
-            self._is_turned[module] = turned
+            self._is_turned.setdefault(module, turned)
             self._looks[module] = self._looks.get(module, 0) + 1
 
     def features(self, module: nn.Module, output: Tensor, width: int) -> Tensor:

@@ -193,7 +193,7 @@ def _overlaps(module: nn.Module) -> bool:
     if not isinstance(module, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)):
         return False
     sizes = (module.kernel_size, module.stride, module.dilation)
-    wide, apart, dilation = (value if isinstance(value, tuple) else (value,) * 3 for value in sizes)
+    wide, apart, dilation = (tuple(value) if isinstance(value, tuple | list) else (value,) * 3 for value in sizes)
     return any(map(gt, wide, apart)) or max(dilation) > 1
 
 

@@ -18,11 +18,18 @@ _SPLITS = {
 
 def _is_split(folder: Path) -> bool:
     """Whether a folder has a split's name and class folders."""
-    return folder.name.lower() in _SPLITS and folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+    if folder.name.lower() not in _SPLITS or not folder.is_dir():
+        return False
+    return any(entry.is_dir() and not _is_hidden(entry) for entry in folder.iterdir())
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether `datasets` passes over it."""
+    return path.name.startswith((".", "__"))
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in ImageFolder.EXTENSIONS
+    return path.suffix.lower() in ImageFolder.EXTENSIONS and not _is_hidden(path)
 
 
 def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
@@ -53,8 +60,7 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
     found_below = next((path for path in below if _is_split(path)), None)
     if found_below is not None:
         raise ValueError(f"{folder} holds splits one level down: pass {found_below.parent}")
-    named = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and entry.name.lower() in _SPLITS]
-    tops = [folder, *(named if splits else [])]
+    tops = [folder / name for name in splits] or [folder]  # what is beside the splits is not loaded
     stray = next((path for top in tops for path in sorted(top.iterdir()) if _is_image(path)), None)
     if stray is not None:  # the folder above an image would be its class
         raise ValueError(f"{stray} is in no class folder: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")

@@ -29,11 +29,13 @@ def known_ids(model: nn.Module, adapter: Adapter, batch: Batch, index: list[int]
         ValueError: There is one; names row and token, and the way out.
     """
     modules = adapter.embedding_module(model).modules() if isinstance(adapter, TextAdapter) else ()
-    table = next((module for module in modules if isinstance(module, nn.Embedding)), None)
+    # One with a forward of its own may hash or clamp them itself.
+    table = next((one for one in modules if getattr(type(one), "forward", None) is nn.Embedding.forward), None)
     if not isinstance(adapter, TextAdapter) or table is None:
         yield
         return
-    size = table.num_embeddings
+    weight: Any = table.weight
+    size = len(weight)
 
     def refuse(_: nn.Module, args: tuple[Any, ...]) -> None:
         unknown = args[0][(args[0] < 0) | (args[0] >= size)] if args else torch.empty(0)

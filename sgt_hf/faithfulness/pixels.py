@@ -124,7 +124,8 @@ def predictions_under_removal(
     with measuring(model), torch.no_grad():
         for index, batch in _batches(model, dataset, adapter, batch_size):
             batch.pop("labels", None)
-            masked = (remove_top(batch, adapter, scores[index], level, fill, seed=seed) for level in levels)
+            own = seed + index[0]  # every batch draws its own
+            masked = (remove_top(batch, adapter, scores[index], level, fill, seed=own) for level in levels)
             rows.append(torch.stack([_predicted(model, adapter, one) for one in masked], dim=1).cpu())
     return torch.cat(rows).numpy()
 
@@ -162,6 +163,7 @@ def images_without_top(
     level: float,
     fill: Masking = "channel_mean",
     batch_size: int = 256,
+    seed: int = 0,
 ) -> PixelTensors:
     """Return the data set with each image's top pixels replaced, to train and to test on.
 
@@ -173,6 +175,7 @@ def images_without_top(
         level: Share of the pixels removed.
         fill: A masking of the adapter.
         batch_size: Images at once.
+        seed: See `predictions_under_removal`.
 
     Raises:
         ValueError: There are not as many scores as images or as pixels, no labels, or series in the place of images.
@@ -183,7 +186,8 @@ def images_without_top(
     images, labels = [], []
     for index, batch in _batches(model, dataset, adapter, batch_size):
         labels.append(_classes_of(batch).cpu())
-        images.append(remove_top(batch, adapter, scores[index], level, fill)[adapter.main_input].cpu())
+        removed = remove_top(batch, adapter, scores[index], level, fill, seed=seed + index[0])
+        images.append(removed[adapter.main_input].cpu())
     return PixelTensors(torch.cat(images), torch.cat(labels))
 
 

@@ -49,7 +49,8 @@ def loading(facts: CardFacts) -> str:
 
 
 def _package(facts: CardFacts) -> str:
-    return (facts.module or "").partition(".")[0]
+    """Where the class is from; transformers' own where the facts, as those written by hand, do not say."""
+    return (facts.module or "transformers").partition(".")[0]
 
 
 def _class(facts: CardFacts) -> tuple[str, str, str]:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from torch import nn
 from transformers import PretrainedConfig
 
+from .evaluations import fingerprint
 from .recipe import CONFIG_KEY, Recipe, load_recipe, parse_recipe
 
 logger = logging.getLogger(__name__)
 
 _IN_MEMORY = "_saliency_guided"
+_FROM_CHECKPOINT = "_is_hf_initialized"  # what transformers puts on the parameters that it loads
 
 
 def mark(model: nn.Module, recipe: Recipe) -> None:
@@ -26,20 +28,22 @@ def mark(model: nn.Module, recipe: Recipe) -> None:
     config, record = getattr(model, "config", None), recipe.to_dict()
     if isinstance(config, PretrainedConfig):
         setattr(config, CONFIG_KEY, record)
-    setattr(model, _IN_MEMORY, record)
+    setattr(model, _IN_MEMORY, (fingerprint(model), record))
 
 
 def recorded_by(model: nn.Module) -> Recipe | None:
-    """Return the recipe that a model carries, or None.
+    """Return the recipe of a model's present weights, or None.
 
     Args:
         model: Marked by `mark`, or loaded from what such a model was saved to.
     """
-    config = getattr(model, "config", None)
-    # Several models may be made of one config in memory: its record is of the one that was trained.
-    loaded = getattr(config, CONFIG_KEY, None) if getattr(config, "_name_or_path", "") else None
-    record = getattr(model, _IN_MEMORY, loaded)
-    return None if record is None else _if_readable(lambda: parse_recipe("config.json of the model", record))
+    weights, record = getattr(model, _IN_MEMORY, ((), None))
+    if record is None and any(getattr(each, _FROM_CHECKPOINT, False) for each in model.parameters()):
+        record = getattr(getattr(model, "config", None), CONFIG_KEY, None)  # a config alone may be of other weights
+    elif weights != fingerprint(model):
+        return None
+    found = None if record is None else _if_readable(lambda: parse_recipe("config.json of the model", record))
+    return None if found is None or found.steps == 0 else found
 
 
 def recorded_in(folder: str | os.PathLike[str]) -> Recipe | None:

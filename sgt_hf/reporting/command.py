@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 # In the name of an option; tokenizer, max_tokens, token_type_ids, author and keyboard are none.
 _SECRET = (
-    r"(?<!max.|min.|new.|num.)token(?!iz|is|[._-]?type)|secret|passw|passphrase|pwd|credential|auth(?!ors?(?!i))|"
-    r"keys?(?![a-z])"
+    r"(?<!max.|min.|new.|num.)tokens(?![a-z])|token(?!s(?![a-z])|iz|is|[._-]?type)|secret|passw|passphrase|pwd|"
+    r"credential|auth(?!ors?(?!i))|keys?(?![a-z]|[._-]\w)"
 )
 _ASSIGNMENT = re.compile(rf"(?i)(.*?(?:{_SECRET})[^=:]*[=:]).+", re.DOTALL)
-_OPTION = re.compile(rf"(?i)-.*({_SECRET})[^=:]*", re.DOTALL)
+_OPTION = re.compile(rf"(?i)-[^=:]*({_SECRET})[^=:]*", re.DOTALL)
 
 
 def running_command(arguments: Sequence[str] | None = None) -> str | None:

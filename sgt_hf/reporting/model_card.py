@@ -16,7 +16,7 @@ import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..atomic import write_atomically
-from .card_facts import CardFacts, is_on_hub, is_repo_id
+from .card_facts import CardFacts, is_on_hub
 from .card_sentences import is_guided, limits, opening, settings_of
 from .card_tables import (
     CONFIDENCE,
@@ -101,7 +101,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     results = eval_results(facts.evaluations, facts.task or "other") or None
     return ModelCardData(
         base_model=base if is_on_hub(base) else None,
-        datasets=[name for name in facts.datasets if is_repo_id(name)] or None,
+        datasets=[name for name in facts.datasets if is_on_hub(name)] or None,
         eval_results=results,
         language=_listed(facts.language) or None,
         library_name="peft" if facts.adapter_of else "transformers",

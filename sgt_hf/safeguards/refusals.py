@@ -133,7 +133,11 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
     settings = [args.gradient_checkpointing_kwargs] if args.gradient_checkpointing else _checkpointing(trainer.model)
     if any(isinstance(each, dict) and each.get("use_reentrant") for each in settings):
-        yield "reentrant gradient checkpointing", "set gradient_checkpointing_kwargs={'use_reentrant': False}"
+        yield (
+            "reentrant gradient checkpointing",
+            "set gradient_checkpointing_kwargs={'use_reentrant': False}, or where the model was told itself, call its "
+            "gradient_checkpointing_enable({'use_reentrant': False})",
+        )
 
 
 def _fsdp(trainer: Trainer) -> Iterator[tuple[str, str]]:

@@ -174,6 +174,29 @@ def test_a_model_that_sorts_its_batch_is_refused_also_after_a_sorted_batch():
         adapter.scores(model, batch, labels, target="label", reduction="l2")
 
 
+class Turned(nn.Module):
+    """Embeds (L, B), of ids that it clamps."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(12, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(self.words(input_ids.clamp(max=11).T).cumsum(0)[-1])
+
+
+def test_an_order_once_known_is_kept():
+    """A square batch with an id that is clamped looks as if it were straight."""
+    adapter, model = TextAdapter(make_tokenizer("bert")), Turned()
+    for shape, highest in (((2, 3), 7), ((3, 3), 20), ((2, 3), 20)):
+        batch = batch_of(*shape)
+        batch["input_ids"] = batch["input_ids"].clamp(max=11)
+        batch["input_ids"][0, 1] = highest
+        with adapter.capture(model, batch) as captured:
+            model(**captured.batch)
+        assert torch.equal(captured.features, model.words(batch["input_ids"].clamp(max=11)))
+
+
 class Windows(nn.Module):
     """Reads a long text by windows, each with a call of the embedding."""
 

@@ -60,12 +60,17 @@ def test_a_folder_without_images(tmp_path):
 def test_images_without_a_class_are_named(tmp_path):
     """The folder above an image would be its class: `train`."""
     splits = ("train/x", "train/y", "test/x", "test/y")
-    for place in (".", "train", "val"):
+    for place in ("train", "test"):
         root = folders(tmp_path / place.strip("."), *splits)
         (root / place).mkdir(exist_ok=True)
         picture().save(root / place / "stray.png")
         with pytest.raises(ValueError, match=r"stray\.png is in no class folder"):
             load_image_folder(root)
+    root = folders(tmp_path / "beside", *splits)
+    for place in ("preview.png", "train/._stray.png", "val/unlabelled.png"):  # nothing of which is loaded
+        (root / place).parent.mkdir(exist_ok=True)
+        picture().save(root / place)
+    assert {split: len(rows) for split, rows in load_image_folder(root).items()} == {"train": 4, "test": 4}
 
 
 def test_splits_in_capitals(tmp_path):

@@ -57,6 +57,10 @@ def test_a_fill_that_draws_is_alike_for_every_method_and_leaves_the_generator_al
     assert (one == again).all()
     assert torch.equal(torch.random.get_rng_state(), before)
     batch = {"pixel_values": images.pixel_values}
+    constant = PixelTensors(torch.arange(2.0).repeat(2).view(2, 2).repeat(4, 3, 1, 1), torch.zeros(4).long())
+    how = {"level": 1.0, "fill": "uniform", "batch_size": 2}
+    removed = images_without_top(model, constant, adapter, torch.ones(4, 4), **how).pixel_values
+    assert len(removed.flatten(1).unique(dim=0)) == 4  # every batch draws its own
     drawn = [remove_top(batch, adapter, torch.ones(5, 4), 0.5, "uniform", seed=seed)["pixel_values"] for seed in (0, 1)]
     assert not torch.equal(*drawn)
 

@@ -43,3 +43,9 @@ def test_the_command_keeps_secrets(arguments, shown):
 )
 def test_harmless_names_stay_readable(line):
     assert running_command(shlex.split(line)) == f"python {line}"
+
+
+def test_what_only_resembles_a_secret():
+    assert running_command(["t.py", "--new-token", "S"]) == "python t.py --new-token [secret]"
+    harmless = ["t.py", "--columns=text_token", "--lr", "3e-5", "--key_dim", "64", "--max_tokens", "9"]
+    assert running_command(harmless) == " ".join(["python", *harmless])

@@ -1,11 +1,14 @@
 import json
 
 import pytest
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from sgt_hf import SaliencyGuidedArguments, TextAdapter
 from sgt_hf.reporting import Recipe, load_recipe
+from sgt_hf.reporting.carried import recorded_by
 from sgt_hf.reporting.recipe import CONFIG_KEY, RECIPE_FILE, make_recipe
-from tests.tiny import make_tokenizer
+from tests.tiny import make_model, make_tokenizer
+from tests.trainer.runs import trained
 
 
 class Own(TextAdapter):
@@ -97,3 +100,16 @@ def test_a_knob_that_this_version_does_not_know_is_refused():
         Recipe(knobs={"sgt_new": 1}).arguments()
     with pytest.raises(ValueError, match="sgt_mask_fraction must be in"):
         Recipe(knobs={"sgt_mask_fraction": 2.0}).arguments()
+
+
+def test_weights_that_were_not_trained_have_no_record(tmp_path):
+    """A config is shared by models in memory, and a model may be given other weights."""
+    first = trained(tmp_path / "first")
+    first.save_model()
+    config = AutoConfig.from_pretrained(tmp_path / "first")
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "first")
+    assert recorded_by(loaded).steps == 8
+    assert recorded_by(AutoModelForSequenceClassification.from_config(config)) is None
+    assert recorded_by(first.model).steps == 8
+    first.model.load_state_dict(make_model("bert", spread=0.5).state_dict())
+    assert recorded_by(first.model) is None
