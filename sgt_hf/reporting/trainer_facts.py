@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +15,14 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import extract_hyperparameters_from_trainer
 from transformers.utils.import_utils import is_peft_available
+from yaml import YAMLError
 
 from .card_facts import CardFacts
 from .card_usage import REGISTERED
 from .evaluations import DatasetFacts, Evaluation, dataset_facts
 from .model_card import TAG
+
+logger = logging.getLogger(__name__)
 
 _TASKS = {"ForSequenceClassification": "text-classification", "ForImageClassification": "image-classification"}
 
@@ -159,7 +163,8 @@ def _kept_tags(folder: str | None) -> list[str]:
     file = Path(str(folder), "README.md")
     try:
         metadata = metadata_load(file) if file.exists() else None
-    except Exception:  # whatever is wrong with it, it is about to be replaced
+    except (ValueError, YAMLError) as error:
+        logger.warning("the tags of %s are not kept, for its front matter cannot be read: %s", file, error)
         metadata = None
     tags = (metadata or {}).get("tags") or []
     return [str(tag) for tag in ([tags] if isinstance(tags, str) else tags) if tag != TAG]

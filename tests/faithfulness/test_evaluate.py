@@ -523,6 +523,11 @@ class Clamped(CountsGood):
         return super().forward(input_ids.clamp(max=self.embedding.num_embeddings - 1), attention_mask)
 
 
+class Hashed(nn.Embedding):
+    def forward(self, ids):
+        return super().forward(ids % self.num_embeddings)
+
+
 def test_a_tokenizer_that_is_larger_than_the_embedding_is_told_of():
     tokenizer = make_tokenizer("bert")
     models = CountsGood(tokenizer), make_model("bert", vocab_size=len(tokenizer))
@@ -540,3 +545,6 @@ def test_a_tokenizer_that_is_larger_than_the_embedding_is_told_of():
     with pytest.raises(ValueError, match=r"row 1 has the token id 20 \('\[NEW PAD\]'\)"):
         evaluate_faithfulness(models[0], rows.select([0, 1]), tokenizer, **how)
     evaluate_faithfulness(Clamped(make_tokenizer("bert")), rows, tokenizer, **how)  # which sees to it itself
+    hashed = CountsGood(make_tokenizer("bert"))
+    hashed.embedding = Hashed.from_pretrained(hashed.embedding.weight)
+    evaluate_faithfulness(hashed, rows, tokenizer, **how)  # as does this one, in the embedding

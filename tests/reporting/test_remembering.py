@@ -224,3 +224,11 @@ def test_tags_of_a_readme_that_is_there_are_kept(tmp_path):
     (tmp_path / "README.md").write_text("---\ntags: {\n---\n", encoding="utf-8")
     trainer.create_model_card()
     assert ModelCard.load(tmp_path / "README.md").data.tags == ["generated_from_trainer"]
+
+
+def test_front_matter_that_cannot_be_read_is_told_of_and_replaced(tmp_path, caplog):
+    (tmp_path / "README.md").write_text("---\ntags: [medical\n---\n")
+    trainer = built(tmp_path)
+    trainer.create_model_card(tags="small")
+    assert "README.md are not kept, for its front matter cannot be read" in caplog.text
+    assert ModelCard.load(tmp_path / "README.md").data.tags == ["generated_from_trainer", "small"]
