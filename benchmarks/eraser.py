@@ -107,6 +107,9 @@ class EraserArguments:
     split: str = field(default="test", metadata={"help": "What is measured: test, or validation to choose settings."})
     texts: int | None = field(default=None, metadata={"help": "At most this many texts are measured, the first."})
     normalized_texts: int = field(default=0, metadata={"help": "NAOPC of this many texts, the first."})
+    normalized_every: int = field(
+        default=1, metadata={"help": "NAOPC of every so many-th text, as of a split that is sorted by class."}
+    )
     normalize: str = field(
         default="beam",
         metadata={"help": "How the limits of NAOPC are searched for: beam, or greedy, for long texts."},
@@ -115,6 +118,8 @@ class EraserArguments:
     def __post_init__(self) -> None:
         """Refuse arms and criteria that do not exist."""
         check_search(self.normalize, beam_width=1, longest=0)
+        if self.normalized_every < 1:
+            raise ValueError(f"normalized_every must be ≥ 1, got {self.normalized_every}")
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
@@ -187,6 +192,7 @@ def cell_of(args: EraserArguments, knobs: SaliencyGuidedArguments, name: str, ar
         bf16=args.bf16,
         attn_implementation=None if bilstm else args.attn_implementation,
         normalize=args.normalize,
+        normalized_every=args.normalized_every,
     )
 
 

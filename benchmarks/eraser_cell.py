@@ -75,6 +75,7 @@ class Cell:
     bf16: bool = False
     attn_implementation: str | None = None
     normalize: str = "beam"
+    normalized_every: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
     """
     set_seed(cell.seed)
     count = count_measured(cell, data[cell.split])
+    to_normalize = normalized_of(cell, data[cell.split])
     tokenizer, model, facts = build(cell, data)
     with_query = query_varies(data["train"])
     encoded = encode(cell, data, tokenizer, with_query=with_query)
@@ -126,7 +128,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
     }
     best = np.argmax(history["accuracy"]) if cell.select == "accuracy" else np.argmin(history["loss"])
     rows = encoded[cell.split].select(range(count))
-    report, measured = measure(cell, trainer, rows)
+    report, measured = measure(cell, trainer, rows, to_normalize)
     shown = data[cell.split].select(range(count))
     facts |= {
         "seconds": {"train": trained - started, "evaluation": time.perf_counter() - trained},
@@ -149,14 +151,38 @@ def count_measured(cell: Cell, split: Dataset) -> int:
         ValueError: They lack a class that the split has, as the first half of a sorted split does.
     """
     count = min(cell.texts or len(split), len(split))
-    labels = split["label"][:]
-    lacking = [split.features["label"].int2str(label) for label in sorted(set(labels) - set(labels[:count]))]
-    if lacking:
+    if lacking := _lacking(split, range(count)):
         raise ValueError(
-            f"the first {count} texts of {cell.dataset}'s {cell.split} split have none of the class "
-            f"{', '.join(lacking)}: give a larger --texts, or leave it out to measure all"
+            f"the first {count} texts of {cell.dataset}'s {cell.split} split have none of the class {lacking}: give a "
+            "larger --texts, or leave it out to measure all"
         )
     return count
+
+
+def normalized_of(cell: Cell, split: Dataset) -> range:
+    """Return the positions of the texts whose AOPC is normalised, none of them by default.
+
+    Args:
+        cell: Says how many, and how far apart.
+        split: That is measured.
+
+    Raises:
+        ValueError: They lack a class that the split has.
+    """
+    chosen = range(0, count_measured(cell, split), cell.normalized_every)[: cell.normalized_texts]
+    if chosen and (lacking := _lacking(split, chosen)):
+        raise ValueError(
+            f"the {len(chosen)} texts of {cell.dataset}'s {cell.split} split that are to be normalised have none of "
+            f"the class {lacking}: give a larger --normalized-texts or --normalized-every"
+        )
+    return chosen
+
+
+def _lacking(split: Dataset, chosen: range) -> str:
+    """The names of the classes that the split has and some of its rows have not."""
+    labels = split["label"][:]
+    lacking = set(labels) - {labels[row] for row in chosen}
+    return ", ".join(split.features["label"].int2str(label) for label in sorted(lacking))
 
 
 def encode(
@@ -171,7 +197,9 @@ def encode(
         }
 
 
-def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[FaithfulnessReport, dict[str, Any]]:
+def measure(
+    cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset, to_normalize: range
+) -> tuple[FaithfulnessReport, dict[str, Any]]:
     """Measure faithfulness by every method; by another operator, by the gradient's size, and normalised.
 
     In the precision of the training.
@@ -180,6 +208,7 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[
         cell: What to measure, and how.
         trainer: Of the trained model.
         rows: Encoded, of the split that is measured.
+        to_normalize: Positions of the rows whose AOPC is normalised.
 
     Returns:
         The report, and JSON-able results.
@@ -198,9 +227,9 @@ def measure(cell: Cell, trainer: SaliencyGuidedTrainer, rows: Dataset) -> tuple[
         second = evaluated(rows, cell.methods, operator=cell.second_operator, random_draws=cell.random_draws)
         values |= {f"{method}, {cell.second_operator}": aopc_of(second, method) for method in second.methods}
     found = {"summary": report.summary(), "per_example": values, "maps": maps_of(report)}
-    if cell.normalized_texts:
-        first = rows.select(range(min(cell.normalized_texts, len(rows))))
-        found["normalized"] = normalized(evaluated(first, cell.methods, random_draws=1, normalize=cell.normalize))
+    if to_normalize:
+        some = rows.select(to_normalize)
+        found["normalized"] = normalized(evaluated(some, cell.methods, random_draws=1, normalize=cell.normalize))
     return report, found
 
 

@@ -74,6 +74,8 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     header, rows = _maps(arms)
     if rows:  # the first cells have none
         tables.append(Table("Gain over a random ranking, and the maps", header, rows))
+        if len(arms) > 1:
+            tables.append(Table(f"The same, {focus_of(arms)} minus another arm", *_map_differences(arms)))
     paper = PAPER["aopc"].get(Path(settings["dataset"]).name)
     if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
         tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
@@ -138,16 +140,30 @@ def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
 
 
 def _maps(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for name, of in _known_measures(arms).items():
+        groups = (np.array([of(cell) for cell in group], dtype=float) for group in arms.values())
+        rows.append([name, *map(_mean, groups)])
+    return ["", *arms], rows
+
+
+def _map_differences(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    focus = focus_of(arms)
+    others = [arm for arm in arms if arm != focus]
+    rows = []
+    for name, of in _known_measures(arms).items():
+        pairs = ([[of(cell) for cell in group] for group in of_shared_seeds(arms, focus, other)] for other in others)
+        differences = [np.subtract(*map(np.array, pair)) for pair in pairs]
+        rows.append([name, *(f"{each.mean():+.3f} {_bracketed_seeds(each)}" for each in differences)])
+    return ["", *(f"− {arm} {{seeds}}" for arm in others)], rows
+
+
+def _known_measures(arms: dict[str, Cells]) -> dict[str, Callable[[dict[str, Any]], float | None]]:
+    """What every cell knows of every method's maps, by name."""
     cells = [cell for group in arms.values() for cell in group]
     methods = [method for method in first_of(arms)[0]["summary"]["methods"] if method != "random"]
-    rows = []
-    for method in methods:
-        for name, of in _measures(method).items():
-            known = [of(cell) for cell in cells]
-            if None not in known:
-                groups = (np.array([of(cell) for cell in group], dtype=float) for group in arms.values())
-                rows.append([f"{method} {name}", *map(_mean, groups)])
-    return ["", *arms], rows
+    found = {f"{method} {name}": of for method in methods for name, of in _measures(method).items()}
+    return {name: of for name, of in found.items() if all(of(cell) is not None for cell in cells)}
 
 
 def _measures(method: str) -> dict[str, Callable[[dict[str, Any]], float | None]]:
@@ -232,16 +248,8 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     ]
     if not brief:
         lines.append("p and r are over texts, seeds averaged.")
-    searches = {
-        (len(cell["normalized"]["random"]["comprehensiveness"]), cell["settings"].get("normalize", "beam"))
-        for cell in cells
-        if "normalized" in cell
-    }
-    lines += [
-        f"NAOPC is of the first {count} texts, its limits found by {search} search."
-        for count, search in sorted(searches)
-        if not brief
-    ]
+    if not brief:
+        lines += sorted({_normalized_note(cell) for cell in cells if "normalized" in cell})
     lines += [_arm_note(arm, group) for arm, group in arms.items()]
     operator = provenance["operator"]
     flattered = [
@@ -253,6 +261,13 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     if flattered:
         lines.append(f"Measured by {operator}, which {', '.join(flattered)} met in training: this favours them.")
     return lines
+
+
+def _normalized_note(cell: dict[str, Any]) -> str:
+    count, settings = len(cell["normalized"]["random"]["comprehensiveness"]), cell["settings"]
+    every = settings.get("normalized_every", 1)
+    which = f"the first {count} texts" if every == 1 else f"{count} texts, one in {every}"
+    return f"NAOPC is of {which}, its limits found by {settings.get('normalize', 'beam')} search."
 
 
 def _arm_note(arm: str, group: Cells) -> str:

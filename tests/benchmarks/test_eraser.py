@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import BertConfig, ResNetConfig
 from benchmarks import eraser, eraser_tables
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_cell import Cell, dropouts_of
+from benchmarks.eraser_cell import Cell, dropouts_of, normalized_of
 from benchmarks.eraser_rows import paired
 from benchmarks.eraser_tables import dataset_table
 from benchmarks.publish import DOCUMENTS, ROOT, published, tables
@@ -107,7 +108,21 @@ def test_texts_of_a_sorted_split_are_refused_when_a_class_is_missing(tmp_path, m
     message = f"first 20 texts of planted's test split have none of the class {lacking}: .*--texts"
     with pytest.raises(ValueError, match=message):
         eraser.main()
+    apart = "--normalized-every"
+    for every, message in (("2", f"the 4 texts of planted's .* to be normalised have none .*{apart}"), ("0", "≥ 1")):
+        argv = ["eraser.py", "--normalized-texts", "4", apart, every, "--output_dir", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", argv)
+        with pytest.raises(ValueError, match=message):
+            eraser.main()
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_texts_to_normalise_lie_apart_among_those_that_are_measured():
+    planted = load_eraser("planted")["test"]
+    unset = dict.fromkeys((field.name for field in fields(Cell)), None)
+    cell = Cell(**unset | {"dataset": "planted", "split": "test", "texts": 50, "normalized_every": 9})
+    positions = [list(normalized_of(replace(cell, normalized_texts=count), planted)) for count in (0, 4, 9)]
+    assert positions == [[], [0, 9, 18, 27], [0, 9, 18, 27, 36, 45]]
 
 
 @pytest.mark.parametrize("folder", ["eraser", "eraser-movies-paper", "eraser_search"])
@@ -163,6 +178,9 @@ def test_the_tables_on_paper():
     assert row_of(statistics, "gradient comp ↑").split("|")[2:4] == [" p 0.500, +1.00 ", " p 1.000, +0.00 "]
     assert row_of(text, "gradient comp ↑, NAOPC").split("|")[2].strip() == "0.250 ± 0.000"
     assert row_of(text, "gradient comp ↑ − random").split("|")[3].strip() == "0.300 ± 0.173"
+    differences = text[text.index("The same, guided minus another arm") : text.index("Beside the paper")]
+    assert row_of(differences, "gradient comp ↑, NAOPC").split("|")[2].strip() == "+0.000 {+0.000, +0.000}"
+    assert row_of(differences, "gradient comp ↑ − random").split("|")[2].strip() == "+0.200 {-0.230, +0.630}"
     beside = text[text.index("Beside the paper") :]
     assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
     assert "random_mask: guided with words masked at random; " in text
@@ -195,7 +213,7 @@ def test_the_arms_differ_from_guided_in_one_knob():
 
 @pytest.mark.slow
 def test_every_arm_and_measure_in_one_run(tmp_path):
-    naopc = ("--normalized_texts", "2", "--normalize", "greedy")
+    naopc = ("--normalized_texts", "2", "--normalized_every", "3", "--normalize", "greedy")
     result = run(tmp_path, "--arms", *ARMS, "--split", "validation", "--texts", "10", *naopc)
     assert result.returncode == 0, result.stderr
     found = {cell["settings"]["arm"]: cell for cell in cells(tmp_path).values()}
@@ -207,7 +225,7 @@ def test_every_arm_and_measure_in_one_run(tmp_path):
         assert 0 <= cell["maps"]["smooth_grad"]["auprc"] <= 1
     assert len(found["plain_equal_compute"]["validation"]["loss"]) == 2  # of 1 epoch, 7/3 rounded
     assert "guided minus another arm" in result.stdout
-    assert "NAOPC is of the first 2 texts, its limits found by greedy search." in result.stdout
+    assert "NAOPC is of 2 texts, one in 3, its limits found by greedy search." in result.stdout
 
 
 def test_documents_carry_what_the_results_say():
