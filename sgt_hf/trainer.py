@@ -161,16 +161,17 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Measure comprehensiveness and sufficiency of the model's explanations, beside a random ranking.
 
         Args:
-            test_dataset: Features as for `evaluate`; by default the evaluation set.
+            test_dataset: Features as for `evaluate`, or the name of one of several evaluation sets; by default the
+                evaluation set.
             **kwargs: Everything of `sgt_hf.evaluate_faithfulness`.
 
         Returns:
             The report; print it for the table.
 
         Raises:
-            ValueError: There is no data set, or the model reads series or images.
+            ValueError: There is no data set, or none of that name, or the model reads series or images.
         """
-        dataset = self.eval_dataset if test_dataset is None else test_dataset
+        dataset = self._chosen(test_dataset)
         if dataset is None:
             raise ValueError("there is no data to evaluate on: pass test_dataset")
         kwargs.setdefault("batch_size", self.args.eval_batch_size)

@@ -215,6 +215,21 @@ def test_faithfulness_from_the_trainer(tmp_path):
         trainer.evaluate_faithfulness()
 
 
+def test_an_evaluation_set_is_found_by_its_name(tmp_path):
+    trainer = trained(tmp_path)
+    rows = trainer.eval_dataset
+    with pytest.raises(ValueError, match="there is no 'short' in eval_dataset, which is a Dataset: pass the data set"):
+        trainer.evaluate_faithfulness("short", methods=["gradient"], progress=False)
+    trainer.eval_dataset = {"short": rows.select(range(3)), "long": rows}
+    report = trainer.evaluate_faithfulness("short", methods=["gradient"], progress=False)
+    assert len(report.full) == 3
+    assert [one.dataset.name for one in trainer.evaluations if one.report is report] == ["short"]
+    assert "eval_loss" in trainer.evaluate("short")
+    for measure in (trainer.evaluate, trainer.evaluate_faithfulness):
+        with pytest.raises(ValueError, match=r"no 'other' in eval_dataset, only \['long', 'short'\]"):
+            measure("other")
+
+
 def test_gradient_checkpointing_without_reentrance_changes_nothing(tmp_path):
     plain = trained(tmp_path)
     checkpointed = trained(tmp_path, **{CHECKPOINTING: True})

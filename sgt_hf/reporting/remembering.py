@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from huggingface_hub import get_token
 from torch import nn
@@ -69,13 +69,25 @@ class RememberingTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Evaluate as `Trainer` does, and remember the metrics for the card."""
+        dataset = self._chosen(eval_dataset)
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(dataset, str):
-            dataset = cast(dict[str, Any], self.eval_dataset)[dataset]
         if not isinstance(dataset, dict):  # of several data sets each comes here by itself
             self.remember(dataset, metrics=plain_metrics(metrics, metric_key_prefix))
         return metrics
+
+    def _chosen(self, dataset: Any) -> Any:
+        """The data set that is meant by None (the evaluation set) or by a name of several, as `Trainer` takes them.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        if not isinstance(dataset, str):
+            return self.eval_dataset if dataset is None else dataset
+        named = self.eval_dataset if isinstance(self.eval_dataset, Mapping) else {}
+        if dataset not in named:
+            there = f"only {sorted(named)}" if named else f"which is a {type(self.eval_dataset).__name__}"
+            raise ValueError(f"there is no {dataset!r} in eval_dataset, {there}: pass the data set itself")
+        return named[dataset]
 
     def remember(
         self, dataset: Any, *, metrics: Mapping[str, Any] | None = None, report: FaithfulnessReport | None = None
