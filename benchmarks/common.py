@@ -28,17 +28,38 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 
 
+def _digest_of_code() -> str:
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("sgt_hf/**/*.py"), *root.glob("benchmarks/**/*.py")]):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+CODE = _digest_of_code()  # when the run began
+
+
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a number."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    """Return the versions of Python and of the packages that decide a number, and a digest of the code here."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | packages | {"code": CODE}
 
 
 def machine() -> dict[str, Any]:
-    """Return what the timings were taken on."""
+    """Return what the timings were taken on, and rounding depends on."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"device": device, "cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+    threads = {"cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+    return {"device": device, "processor": _processor(), **threads}
+
+
+def _processor() -> str:
+    """The CPU's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
 
 
 def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:

@@ -18,6 +18,8 @@ def test_a_finished_cell_is_not_computed_again(tmp_path):
     assert first["value"] == 3
     assert first["settings"] == {"seed": 0}
     assert {"python", "torch", "transformers", "sgt_hf"} <= set(first["versions"])
+    assert re.fullmatch("[0-9a-f]{12}", first["versions"]["code"])
+    assert first["machine"]["processor"]
     assert len(calls) == 1
     assert cell_path(tmp_path, "cell", {"seed": 1}) != path
 
