@@ -28,8 +28,11 @@ from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_tables import dataset_table
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from sgt_hf.atomic import write_atomically
+from sgt_hf.attribution import method_names
 from sgt_hf.faithfulness import METHODS
+from sgt_hf.faithfulness.evaluate import OPERATORS
 from sgt_hf.faithfulness.normalization import check_search
+from sgt_hf.metrics.aopc import CONVENTIONS
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ RECIPES = {
     "fever": Recipe(0.8, 8, 400, batch_size=32),
     "esnli": Recipe(0.7, 8, 128, batch_size=32),
 }
+_COUNTS = ("epochs", "max_length", "batch_size", "hidden_size", "limit", "texts", "normalized_every", "ig_steps")
+_LEAST = dict.fromkeys((*_COUNTS, "smooth_grad_samples", "random_draws"), 1) | {"normalized_texts": 0}
 FINE_TUNING_EPOCHS = 3
 FINE_TUNING_LEARNING_RATE = 5e-5
 
@@ -96,7 +101,7 @@ class EraserArguments:
         default="loss",
         metadata={"help": "What picks the epoch on validation: loss, or accuracy (coarse on few texts)."},
     )
-    operator: str = field(default="delete", metadata={"help": "How words are removed: delete, unk or mask."})
+    operator: str = field(default="delete", metadata={"help": "How words are removed: delete, unk, mask or sep."})
     second_operator: str | None = field(
         default=None, metadata={"help": "Measured too, to see whether a result hangs on how words are removed."}
     )
@@ -116,10 +121,22 @@ class EraserArguments:
     )
 
     def __post_init__(self) -> None:
-        """Refuse arms and criteria that do not exist."""
+        """Refuse what would fail after the training, or be taken for something else."""
         check_search(self.normalize, beam_width=1, longest=0)
-        if self.normalized_every < 1:
-            raise ValueError(f"normalized_every must be ≥ 1, got {self.normalized_every}")
+        method_names(self.methods)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be ≥ {least}, got {value}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {self.seeds}: the same training twice is no second one")
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"unknown convention {self.convention!r}: use one of {list(CONVENTIONS)}")
+        for operator in (self.operator, self.second_operator):
+            if operator is not None and operator not in OPERATORS:
+                raise ValueError(f"unknown operator {operator!r}: use one of {list(OPERATORS)}")
         unknown = sorted(set(self.arms) - set(ARMS))
         if unknown:
             raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")

@@ -135,6 +135,7 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         "validation": history,
         "epoch": int(best) + 1,
         "log_history": trainer.state.log_history,
+        "documents": documents_of(shown),
         "text_sample": text_sample(report, shown, rows["truncated_words"], with_query=with_query),
     }
     return facts | measured
@@ -176,6 +177,17 @@ def normalized_of(cell: Cell, split: Dataset) -> range:
             f"the class {lacking}: give a larger --normalized-texts or --normalized-every"
         )
     return chosen
+
+
+def documents_of(split: Dataset) -> list[int]:
+    """Number every text's document: FEVER has several claims to one, and e-SNLI several hypotheses to one premise.
+
+    Args:
+        split: Rows of `load_eraser`; of a row's documents the first counts.
+    """
+    numbers: dict[tuple[str, ...], int] = {}
+    rows = zip(split["document"][:], split["doc_lengths"][:], strict=True)
+    return [numbers.setdefault(tuple(words[: lengths[0]]), len(numbers)) for words, lengths in rows]
 
 
 def _lacking(split: Dataset, chosen: range) -> str:

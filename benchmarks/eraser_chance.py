@@ -21,7 +21,7 @@ from transformers import HfArgumentParser
 
 from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.eraser import EraserArguments, cell_of, limited
-from benchmarks.eraser_cell import Cell, build, count_measured, encode
+from benchmarks.eraser_cell import Cell, build, count_measured, documents_of, encode
 from sgt_hf import SaliencyGuidedArguments, load_eraser
 from sgt_hf.data.rationales import query_varies
 from sgt_hf.faithfulness.predictions import Predictions, agreement_with_humans, identities_of
@@ -68,8 +68,8 @@ def by_chance(cell: Cell, load: Callable[[], DatasetDict], args: ChanceArguments
         args: What was asked for.
 
     Returns:
-        `texts`, `unmarked` (the share of documents without a mark, whose precision counts ½ whatever the scores), and
-        `random` (the mean over the draws) and `human`, each by measure.
+        `texts`, `documents` (see `documents_of`), `unmarked` (the share of documents without a mark, whose precision
+        counts ½ whatever the scores), and `random` (the mean over the draws) and `human`, each by measure.
 
     Raises:
         ValueError: The rows hold no human rationale.
@@ -90,6 +90,7 @@ def by_chance(cell: Cell, load: Callable[[], DatasetDict], args: ChanceArguments
     parts = [part for one, mark in zip(identities, marks, strict=True) for _, part in one.split(mark)]
     return {
         "texts": count,
+        "documents": documents_of(split[cell.split]),
         "unmarked": float(np.mean([not part.any() for part in parts])),
         "random": {name: float(np.mean([each[name] for each in found])) for name in found[0]},
         "human": _agreement(identities, human),
@@ -119,7 +120,14 @@ def tables(entries: list[dict[str, Any]]) -> dict[str, str]:
     Args:
         entries: What the folder of results holds.
     """
-    header = ["", "cut as for", "texts", "unmarked documents", *(f"{name}, random" for name in MEASURES.values())]
+    header = [
+        "",
+        "cut as for",
+        "texts",
+        "of documents",
+        "unmarked documents",
+        *(f"{name}, random" for name in MEASURES.values()),
+    ]
     header += [f"{name}, human marks" for name in MEASURES.values()]
     rows = []
     for entry in sorted(entries, key=lambda one: (one["settings"]["dataset"], one["settings"]["model"] != "bilstm")):
@@ -128,6 +136,7 @@ def tables(entries: list[dict[str, Any]]) -> dict[str, str]:
             Path(settings["dataset"]).name,
             f"{Path(settings['model']).name}, {settings['max_length']} tokens",
             f"{entry['texts']} {settings['split']}",
+            f"{len(set(entry['documents']))}",
             f"{100 * entry['unmarked']:.1f} %",
         ]
         row += [_told(entry[of].get(measure)) for of in ("random", "human") for measure in MEASURES]

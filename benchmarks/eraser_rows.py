@@ -86,7 +86,7 @@ def label_of(name: str, kind: str) -> str:
         name: See `rows_of`.
         kind: See `rows_of`.
     """
-    return f"{name} {LABELS[kind]}" if kind else name
+    return f"{name} {LABELS[kind]}".replace(", absolute", " by size") if kind else name
 
 
 def without_variants(arms: dict[str, Cells]) -> dict[str, Cells]:

@@ -34,6 +34,11 @@ from sgt_hf.reporting.html import Table
 
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "eraser.json").read_text(encoding="utf-8"))
 TWICE, REPEATED = {"plain", "plain_equal_compute"}, ("gradient", "integrated_gradients")
+_LIKE_THE_PAPERS = {"paper": "the paper's settings", "guided": "guided"}
+_OTHER_AGGREGATE = (
+    "The paper's AOPC divides the five bins by six and adds the emptied text to sufficiency: of its numbers only "
+    "relative changes of comprehensiveness are to be held against these."
+)
 MAPS = {"auprc": "AUPRC", "token_f1": "token F1", "iou_f1": "IOU F1", "gini": "Gini", "hoyer": "Hoyer"}
 
 
@@ -69,17 +74,30 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
     )
     tables = [Table(title, *_values(arms), _notes(arms, brief=brief))]
     if len(arms) > 1:
-        tables.append(Table(f"{focus_of(arms)} minus another arm", *_differences(arms)))
-        tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus_of(arms)} against another arm", *_tests(arms)))
+        focus = focus_of(arms)
+        against = [(focus, other) for other in arms if other != focus]
+        controls = [(arm, "plain") for arm in arms if arm not in (focus, "plain") and "plain" in arms]
+        tables.append(Table(f"{focus} minus another arm", *_differences(arms, against)))
+        tables.append(Table(f"Wilcoxon's p and rank-biserial r, {focus} against another arm", *_tests(arms)))
+        if controls and focus != "plain":
+            tables.append(Table("Another arm minus plain", *_differences(arms, controls)))
     header, rows = _maps(arms)
     if rows:  # the first cells have none
         tables.append(Table("Gain over a random ranking, and the maps", header, rows))
         if len(arms) > 1:
             tables.append(Table(f"The same, {focus_of(arms)} minus another arm", *_map_differences(arms)))
-    paper = PAPER["aopc"].get(Path(settings["dataset"]).name)
-    if paper and settings["model"] == "bilstm" and {"plain", "guided"} <= set(arms):  # the paper's network
-        tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms, paper)))
+    if _in_the_paper(arms):
+        tables.append(Table("Beside the paper's Tables 1 and 5, plain → guided", *_beside_the_paper(arms)))
     return tables
+
+
+def beside_the_paper(arms: dict[str, Cells]) -> str:
+    """Lay out the paper's numbers beside ours; nothing where it has none.
+
+    Args:
+        arms: See `dataset_table`.
+    """
+    return f"{markdown_table(*_beside_the_paper(arms))}\n\n{_OTHER_AGGREGATE}" if _in_the_paper(arms) else ""
 
 
 def repeats(groups: Iterable[dict[str, Cells]]) -> str:
@@ -111,28 +129,32 @@ def focus_of(arms: dict[str, Cells]) -> str:
 
 
 def _values(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    groups = arms.values()
-    rows = [[label_of(*row), *(_mean(values_of(cells, *row).mean(1)) for cells in groups)] for row in rows_of(arms)]
+    groups, digits = arms.values(), _digits(arms)
+    rows = [
+        [label_of(*row), *(_mean(values_of(cells, *row).mean(1), digits) for cells in groups)] for row in rows_of(arms)
+    ]
     return ["", *arms], rows
 
 
-def _differences(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    focus = focus_of(arms)
-    others = [arm for arm in arms if arm != focus]
-    rows = []
-    for row in rows_of(arms):
-        differences = [paired(arms, focus, other, *row) for other in others]
+def _differences(arms: dict[str, Cells], pairs: list[tuple[str, str]]) -> tuple[list[str], list[list[str]]]:
+    documents, digits = _documents(arms), _digits(arms)
+
+    def told(differences: Values) -> str:
         # by example, the seeds averaged first, so that examples are the units resampled; then by seed
-        rows.append([label_of(*row), *(f"{_bracketed(d.mean(0))} {_bracketed_seeds(d.mean(1))}" for d in differences)])
-    return ["", *(f"− {arm} [texts] {{seeds}}" for arm in others)], rows
+        by_text = bootstrap_mean(differences.mean(0), clusters=documents)
+        interval = f"[{by_text.low:+.{digits}f}, {by_text.high:+.{digits}f}]{_star(by_text)}"
+        return f"{by_text.mean:+.{digits}f} {interval} {_bracketed_seeds(differences.mean(1), digits)}"
+
+    rows = [[label_of(*row), *(told(paired(arms, *pair, *row)) for pair in pairs)] for row in rows_of(arms)]
+    return ["", *(f"{one} − {other} [texts] {{seeds}}" for one, other in pairs)], rows
 
 
 def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    focus = focus_of(arms)
+    focus, documents = focus_of(arms), _documents(arms)
     others = [arm for arm in arms if arm != focus]
     rows = []
     for row in rows_of(arms):
-        texts = [paired(arms, focus, other, *row).mean(0) for other in others]
+        texts = [_by_document(paired(arms, focus, other, *row).mean(0), documents) for other in others]
         zero = np.zeros_like(texts[0])
         tests = [(wilcoxon_signed_rank(d, zero).p_value, rank_biserial(d, zero)) for d in texts]
         rows.append([label_of(*row), *(f"{_p(p)}, {r:+.2f}" for p, r in tests)])
@@ -140,22 +162,22 @@ def _tests(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
 
 
 def _maps(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    rows = []
+    rows, digits = [], _digits(arms)
     for name, of in _known_measures(arms).items():
         groups = (np.array([of(cell) for cell in group], dtype=float) for group in arms.values())
-        rows.append([name, *map(_mean, groups)])
+        rows.append([name, *(_mean(group, digits) for group in groups)])
     return ["", *arms], rows
 
 
 def _map_differences(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
-    focus = focus_of(arms)
+    focus, digits = focus_of(arms), _digits(arms)
     others = [arm for arm in arms if arm != focus]
     rows = []
     for name, of in _known_measures(arms).items():
         pairs = ([[of(cell) for cell in group] for group in of_shared_seeds(arms, focus, other)] for other in others)
         differences = [np.subtract(*map(np.array, pair)) for pair in pairs]
-        rows.append([name, *(f"{each.mean():+.3f} {_bracketed_seeds(each)}" for each in differences)])
-    return ["", *(f"− {arm} {{seeds}}" for arm in others)], rows
+        rows.append([name, *(f"{each.mean():+.{digits}f} {_bracketed_seeds(each, digits)}" for each in differences)])
+    return ["", *(f"{focus} − {arm} {{seeds}}" for arm in others)], rows
 
 
 def _known_measures(arms: dict[str, Cells]) -> dict[str, Callable[[dict[str, Any]], float | None]]:
@@ -185,36 +207,40 @@ def _measures(method: str) -> dict[str, Callable[[dict[str, Any]], float | None]
     )
 
 
-def _beside_the_paper(arms: dict[str, Cells], paper: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    accuracy = PAPER["accuracy"][Path(first_of(arms)[0]["settings"]["dataset"]).name]
+def _in_the_paper(arms: dict[str, Cells]) -> bool:
+    """Whether the paper has numbers of the data set and of the network, which is the BiLSTM."""
+    settings = first_of(arms)[0]["settings"]
+    known = Path(settings["dataset"]).name in PAPER["aopc"] and settings["model"] == "bilstm"
+    return known and {"plain", "guided"} <= set(arms)
+
+
+def _beside_the_paper(arms: dict[str, Cells]) -> tuple[list[str], list[list[str]]]:
+    name = Path(first_of(arms)[0]["settings"]["dataset"]).name
+    paper, accuracy = PAPER["aopc"][name], PAPER["accuracy"][name]
     wanted = [("accuracy", "", [accuracy["plain"], accuracy["guided"]])]
     wanted += [(method, kind, paper[method][kind]) for method in paper for kind in KINDS]
-    rows, both = [], of_shared_seeds(arms, "plain", "guided")
+    rows, digits = [], _digits(arms)
+    ours = {arm: of_shared_seeds(arms, "plain", arm) for arm in _LIKE_THE_PAPERS if arm in arms}
     for name, kind, published in wanted:
-        if name == "accuracy" or all(name in cell["per_example"] for cells in both for cell in cells):
-            ours = [float(values_of(cells, name, kind).mean()) for cells in both]
-            rows.append([label_of(name, kind), _change(ours), _change(published)])
-    return ["", "here", "paper"], rows
+        cells = [cell for both in ours.values() for side in both for cell in side]
+        if name == "accuracy" or all(name in cell["per_example"] for cell in cells):
+            means = [[float(values_of(side, name, kind).mean()) for side in both] for both in ours.values()]
+            rows.append([label_of(name, kind), *(_change(pair, digits) for pair in means), _change(published, digits)])
+    return ["", *(f"here, {_LIKE_THE_PAPERS[arm]}" for arm in ours), "paper"], rows
 
 
-def _change(pair: list[float]) -> str:
-    """A pair with the relative change, where the first is large enough for it to mean something."""
-    before, after = pair
-    relative = f" ({100 * (after / before - 1):+.0f} %)" if before > 0.05 else ""
-    return f"{before:.3f} → {after:.3f}{relative}"
+def _change(values: list[float], digits: int) -> str:
+    """A pair with the relative change, where the first is large enough for it to mean something; or one value."""
+    relative = f" ({100 * (values[1] / values[0] - 1):+.0f} %)" if len(values) > 1 and values[0] > 0.05 else ""
+    return " → ".join(f"{value:.{digits}f}" for value in values) + relative
 
 
-def _bracketed(values: Values) -> str:
-    interval = bootstrap_mean(values)
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{_star(interval)}"
-
-
-def _bracketed_seeds(values: Values) -> str:
+def _bracketed_seeds(values: Values, digits: int) -> str:
     """The interval over seeds; of fewer than three there is none worth the name."""
     if len(values) < 3:
         return "{–}"
     interval = student_mean(values)
-    return f"{{{interval.low:+.3f}, {interval.high:+.3f}}}{_star(interval)}"
+    return f"{{{interval.low:+.{digits}f}, {interval.high:+.{digits}f}}}{_star(interval)}"
 
 
 def _star(interval: Interval) -> str:
@@ -225,9 +251,28 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
-def _mean(seeds: Values) -> str:
+def _mean(seeds: Values, digits: int) -> str:
     """Mean, and the seeds' standard deviation where there are several."""
-    return f"{seeds.mean():.3f}" + (f" ± {seeds.std(ddof=1):.3f}" if len(seeds) > 1 else "")
+    return f"{seeds.mean():.{digits}f}" + (f" ± {seeds.std(ddof=1):.{digits}f}" if len(seeds) > 1 else "")
+
+
+def _digits(arms: dict[str, Cells]) -> int:
+    """After the point: a fourth where no method's mean reaches a tenth, as on FEVER."""
+    means = [values_of(cells, *row).mean() for row in rows_of(arms) if row[1] for cells in arms.values()]
+    return 4 if np.abs(means).max() < 0.1 else 3
+
+
+def _documents(arms: dict[str, Cells]) -> list[int] | None:
+    """Which texts share a document; None where the cells do not tell."""
+    found: list[int] | None = first_of(arms)[0].get("documents")
+    return found
+
+
+def _by_document(values: Values, documents: list[int] | None) -> Values:
+    """The mean over each document's texts."""
+    if documents is None:
+        return values
+    return np.asarray(np.bincount(documents, weights=values) / np.bincount(documents))
 
 
 def _known(values: list[float | None]) -> float:
@@ -238,16 +283,21 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     cells = [cell for group in arms.values() for cell in group]
     provenance = cells[0]["summary"]["provenance"]
     bins = ", ".join(f"{100 * share:g}" for share in provenance["bins"])
+    documents, n = _documents(arms), cells[0]["summary"]["n"]
+    shared = documents is not None and len(set(documents)) < n
+    units = f"the {len(set(documents))} documents of the {n} texts" if documents and shared else "texts"
     lines = [
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
         f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
-        "± is over seeds; [ ] is the paired 95 % bootstrap over texts, seeds averaged, { } Student's interval over "
-        "seeds; * where it excludes 0, uncorrected for the number of intervals. Only the intervals over seeds say what "
-        "another training would give. abs suff is the mean of the texts' absolute sufficiency; random's first averages "
-        "its draws, which cancel: compare it across columns, not with other rows.",
+        f"± is over seeds; [ ] is the paired 95 % bootstrap over {units}, seeds averaged, {{ }} Student's interval "
+        "over seeds; * where it excludes 0, uncorrected for the number of intervals. Only the intervals over seeds say "
+        "what another training would give. abs suff is the mean of the texts' absolute sufficiency; random's first "
+        "averages its draws, which cancel: compare it across columns, not with other rows.",
     ]
     if not brief:
-        lines.append("p and r are over texts, seeds averaged.")
+        lines.append(f"p and r are over {units}, seeds averaged.")
+        if _in_the_paper(arms):
+            lines.append(_OTHER_AGGREGATE)
     if not brief:
         lines += sorted({_normalized_note(cell) for cell in cells if "normalized" in cell})
     lines += [_arm_note(arm, group) for arm, group in arms.items()]

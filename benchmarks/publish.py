@@ -35,6 +35,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 Cell = dict[str, Any]
 SHORT, SHORT_ARMS = "/short", ("plain", "guided", "random_mask")
+BESIDE = "/beside"  # the paper's numbers alone
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -65,7 +66,7 @@ def tables(name: str) -> str:
     """
     folder, _, wanted = name.partition("/")
     made = tables_of(folder)
-    chosen = [text for key, text in made.items() if key == wanted or not (wanted or key.endswith(SHORT))]
+    chosen = [text for key, text in made.items() if key == wanted or not (wanted or key.endswith((SHORT, BESIDE)))]
     if not chosen:
         raise ValueError(f"benchmarks/results has nothing for {name!r}; it has {sorted(made)}")
     return "\n\n".join(chosen)
@@ -81,15 +82,31 @@ def tables_of(folder: str) -> dict[str, str]:
 def eraser(cells: list[Cell]) -> dict[str, str]:
     """Return the tables of each data set and model, and under `key/short` the main ones for the arms of a README.
 
-    Under `repeats/short` stands how far one training repeats.
+    Under `repeats/short` stands how far one training repeats, under `key/beside` the paper's numbers beside these.
     """
-    groups = grouped(cells)
+    groups = grouped([{"documents": documents(cell["settings"], cell["summary"]["n"]), **cell} for cell in cells])
     short = {key: {arm: arms[arm] for arm in SHORT_ARMS if arm in arms} for key, arms in groups.items()}
     return (
         {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
         | {key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()}
+        | {f"{key}{BESIDE}": eraser_tables.beside_the_paper(arms) for key, arms in groups.items()}
         | {"repeats" + SHORT: eraser_tables.repeats(groups.values())}
     )
+
+
+def documents(settings: dict[str, Any], count: int) -> list[int] | None:
+    """Return which of the first texts share a document, which the first cells do not tell, or None if nobody does."""
+    wanted = {name: settings.get(name) for name in ("dataset", "limit")} | {"split": settings.get("split", "test")}
+    for entry in _chance():
+        if wanted.items() <= entry["settings"].items() and entry["texts"] >= count:
+            return list(entry["documents"][:count])
+    return None
+
+
+@cache
+def _chance() -> list[Cell]:
+    paths = sorted((RESULTS / "eraser_chance").glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def costs(cells: list[Cell]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from .rows import Rows, survey_rows
 from .word_scores import METHODS, make_explainer, warn_of_deltas
 
 _LEAVES_WORDS = {"previous_salient", "random"}  # maskings that are no removal
+OPERATORS = tuple(sorted(set(STRATEGIES) - _LEAVES_WORDS))
 
 
 def evaluate_faithfulness(
@@ -212,6 +213,6 @@ def _check(job: Job, convention: str) -> None:
     if job.removal.operator in _LEAVES_WORDS:
         raise ValueError(
             f"operator {job.removal.operator!r} puts words of the text, or of the vocabulary, in the place of removed "
-            f"ones: they are not removed. Use one of {sorted(set(STRATEGIES) - _LEAVES_WORDS)}"
+            f"ones: they are not removed. Use one of {list(OPERATORS)}"
         )
     job.removal.adapter.check(masking=job.removal.operator, granularity=job.removal.granularity)

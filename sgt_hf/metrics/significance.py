@@ -29,33 +29,46 @@ class Wilcoxon(NamedTuple):
     p_value: float
 
 
-def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> Interval:
     """Percentile bootstrap interval of a mean; of paired differences, the paired bootstrap between two models.
 
     Args:
         values: (N,) finite, one per example: a difference for a paired comparison.
+        clusters: (N,) what an example belongs to, as several claims to one document: clusters are drawn, and with each
+            all of its examples. None where every example stands for itself.
         confidence: In (0, 1).
         resamples: Bootstrap samples.
         seed: Of the resampling.
 
     Returns:
-        Mean and interval; of a single value, or of equal ones, the interval is the value itself.
+        Mean over the examples, and interval; of a single value or cluster, or of equal ones, it is the mean itself.
 
     Raises:
-        ValueError: There are no values, or one is not finite.
+        ValueError: There are no values, one is not finite, or there is not one cluster for each.
 
     References:
-        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. `scipy.stats.bootstrap`.
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; of clusters, Davison and Hinkley,
+        Bootstrap Methods and their Application, 1997, section 3.8. `scipy.stats.bootstrap`.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
         raise ValueError(f"expected (N ≥ 1,) finite values, got shape {sample.shape}")
     mean = float(sample.mean())
-    if np.ptp(sample) == 0:
+    sums, counts = _by_cluster(sample, clusters)
+    if np.ptp(sample) == 0 or len(sums) == 1:
         return Interval(mean, mean, mean)
     result = stats.bootstrap(
-        (sample,),
-        np.mean,
+        (sums, counts),
+        _mean_of_sums,
+        paired=True,
+        vectorized=True,
         confidence_level=confidence,
         n_resamples=resamples,
         method="percentile",
@@ -63,6 +76,23 @@ def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, resamples: in
         batch=1000,
     )
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def _by_cluster(sample: NDArray[np.float64], clusters: ArrayLike | None) -> tuple[NDArray[np.float64], ...]:
+    """Sums and counts of the clusters, in the order in which they appear."""
+    if clusters is None:
+        return sample, np.ones(len(sample))
+    labels = np.asarray(clusters)
+    if labels.shape != sample.shape:
+        raise ValueError(f"expected a cluster for each of {len(sample)} values, got shape {labels.shape}")
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[inverse]
+    counts = np.bincount(place).astype(np.float64)
+    return np.asarray(np.bincount(place, weights=sample), dtype=np.float64), counts
+
+
+def _mean_of_sums(sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.asarray(sums.sum(axis) / counts.sum(axis))
 
 
 def student_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from benchmarks.common import cell_path, markdown_table, run_cell, set_knobs

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import BertConfig, ResNetConfig
 
 from benchmarks import eraser, eraser_tables
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_cell import Cell, dropouts_of, normalized_of
+from benchmarks.eraser_cell import Cell, documents_of, dropouts_of, normalized_of
 from benchmarks.eraser_rows import paired
-from benchmarks.eraser_tables import dataset_table
-from benchmarks.publish import DOCUMENTS, ROOT, published, tables
+from benchmarks.eraser_tables import beside_the_paper, dataset_table
+from benchmarks.publish import DOCUMENTS, ROOT, documents, published, tables
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from tests.tiny import make_model
 
@@ -88,6 +88,15 @@ def test_another_knob_is_another_cell(finished):
         (["--split", "train"], "unknown split 'train': use test or validation"),
         (["--sgt_mask_fraction", "2"], r"sgt_mask_fraction must be in \[0, 1\], got 2.0"),
         (["--select", "luck"], "unknown selection 'luck': use one of"),
+        (["--methods", "gradientt"], r"unknown methods \['gradientt'\]: use "),
+        (["--operator", "previous_salient"], r"unknown operator 'previous_salient': use one of \['delete', 'mask', "),
+        (["--second_operator", "blur"], "unknown operator 'blur'"),
+        (["--convention", "mine"], "unknown convention 'mine'"),
+        (["--seeds", "0", "1", "0"], r"seeds must differ, got \[0, 1, 0\]"),
+        (["--texts", "0"], "texts must be ≥ 1, got 0"),
+        (["--epochs", "0"], "epochs must be ≥ 1, got 0"),
+        (["--normalized_texts", "-1"], "normalized_texts must be ≥ 0, got -1"),
+        (["--learning_rate", "0"], "learning_rate must be > 0, got 0.0"),
         (["--dataset", "imdb", "--data_dir", "/nowhere"], "/nowhere"),
     ],
 )
@@ -183,6 +192,9 @@ def test_the_tables_on_paper():
     assert row_of(differences, "gradient comp ↑ − random").split("|")[2].strip() == "+0.200 {-0.230, +0.630}"
     beside = text[text.index("Beside the paper") :]
     assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
+    controls = text[text.index("Another arm minus plain") : text.index("Gain over a random")]
+    assert "random_mask − plain [texts] {seeds}" in controls
+    assert "+0.200 [+0.200, +0.200]* {+0.200, +0.200}*" in row_of(controls, "gradient comp ↑")
     assert "random_mask: guided with words masked at random; " in text
     assert "NAOPC is of the first 2 texts, its limits found by beam search." in text
 
@@ -197,6 +209,42 @@ def test_pairs_are_by_seed_whatever_is_missing():
     assert difference.tolist() == [pytest.approx([0.05, 0.05])] * 2
     with pytest.raises(ValueError, match="the arms guided and plain share no seed"):
         paired(arms | {"plain": [made_cell("plain", 7, [0.0, 0.0])]}, "guided", "plain", "gradient", "sufficiency")
+
+
+def test_texts_of_one_document_are_drawn_together():
+    """Two texts of one document tell no more than their mean, of which there is then one alone: nothing to draw."""
+    made = {"plain": [made_cell("plain", seed, [0.1, 0.1]) for seed in range(3)]}
+    made["guided"] = [made_cell("guided", seed, [0.1, 0.4]) for seed in range(3)]
+    apart = dataset_table(made)
+    assert "+0.150 [+0.000, +0.300] {+0.150, +0.150}*" in apart
+    assert "the paired 95 % bootstrap over texts" in apart
+    together = dataset_table({arm: [cell | {"documents": [0, 0]} for cell in group] for arm, group in made.items()})
+    assert "+0.150 [+0.150, +0.150]* {+0.150, +0.150}*" in together
+    assert "the paired 95 % bootstrap over the 1 documents of the 2 texts" in together
+    rows = Dataset.from_dict(
+        {"document": [["a", "b"], ["a", "c"], ["b"], ["a", "b"]], "doc_lengths": [[1, 1], [1, 1], [1], [2]]}
+    )
+    assert documents_of(rows) == [0, 0, 1, 2]
+
+
+def test_committed_texts_share_the_documents_that_chance_found():
+    fever = documents({"dataset": "fever", "limit": None}, 500)
+    assert len(fever) == 500
+    assert len(set(fever)) < 100
+    assert documents({"dataset": "fever", "limit": None, "split": "validation"}, 10) is None
+    assert documents({"dataset": "planted", "limit": None, "split": "test"}, 10) is None
+
+
+def test_the_papers_settings_stand_beside_the_paper_too():
+    made = {
+        arm: [made_cell(arm, 0, [value] * 2)] for arm, value in (("plain", 0.02), ("guided", 0.03), ("paper", 0.04))
+    }
+    text = beside_the_paper(made)
+    assert "| here, the paper's settings | here, guided" in text
+    cells = [cell.strip() for cell in row_of(text, "gradient comp ↑").split("|")[2:5]]
+    assert cells == ["0.0200 → 0.0400", "0.0200 → 0.0300", "0.2000 → 0.2400 (+20 %)"]
+    assert "divides the five bins by six" in text
+    assert beside_the_paper({"plain": made["plain"]}) == ""
 
 
 def test_the_arms_differ_from_guided_in_one_knob():

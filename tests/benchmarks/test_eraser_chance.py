@@ -29,7 +29,10 @@ def test_chance_is_the_share_of_marked_words_and_the_marks_agree_with_themselves
     assert found["unmarked"] == 0
     assert found["texts"] == 200
     cut = f"bilstm, {found['settings']['max_length']} tokens"
-    assert f"| planted | {cut} | 200 test | 0.0 %              | {found['random']['auprc']:.3f} " in shown
+    assert found["documents"] == list(range(200))  # each review is another one
+    assert (
+        f"| planted | {cut} | 200 test | 200          | 0.0 %              | {found['random']['auprc']:.3f} " in shown
+    )
     before = path.stat().st_mtime_ns
     run("--draws", "20")  # finished: not measured again
     assert path.stat().st_mtime_ns == before

@@ -57,6 +57,7 @@ def test_the_page_on_paper(tmp_path):
         "guided minus another arm",
         "Wilcoxon's p and rank-biserial r",
         "Gain over a random ranking",
+        "The same",
     ]
     assert table.title == "toy, bilstm: 2 test texts, 2 seeds"
     assert table.rows[0][:3] == ["accuracy", "1.000 ± 0.000", "0.500 ± 0.000"]

@@ -34,8 +34,9 @@ def entry(arm, accuracy, comprehensiveness, sufficiency):
     options |= {"hidden_size": 4, "max_length": 10, "epochs": 2}
     return {
         "settings": {"dataset": "toy", "model": "a/net", "arm": arm, "seed": 0, "knobs": knobs} | options,
-        "validation": {"loss": [0.6, 0.5]},
-        "accuracy": accuracy,
+        "validation": {"loss": [0.6, 0.5], "accuracy": [0.1, accuracy]},
+        "epoch": 2,
+        "accuracy": 0.2,  # of the five texts that were explained
         "confidence": 0.9,
         "methods": {"gradient": values, "gradient, absolute": {}, "random": {}} | {"gradient, absolute": values},
         "texts": 5,

@@ -24,6 +24,21 @@ def test_constant_values_have_no_width_and_no_values_are_refused():
         bootstrap_mean([1.0, float("inf")])
 
 
+def test_clusters_are_drawn_whole():
+    rng = np.random.default_rng(0)
+    values, names = rng.normal(0.1, 1.0, 400), [f"document {i}" for i in range(400)]
+    alone = bootstrap_mean(values)
+    assert bootstrap_mean(values, clusters=names) == alone  # each in one of its own
+    twice = bootstrap_mean(np.repeat(values, 4), clusters=np.repeat(names, 4))
+    assert twice == pytest.approx(alone)  # four copies of a claim tell no more than one
+    assert bootstrap_mean(np.repeat(values, 4)).low > alone.low + 0.02
+    uneven = bootstrap_mean([1.0, 1.0, 1.0, 3.0], clusters=[7, 7, 7, 2])
+    assert uneven == (1.5, 1.0, 3.0)  # (3 + 3) / 4; one of the two may be drawn alone
+    assert bootstrap_mean([1.0, 2.0], clusters=["a", "a"]) == (1.5, 1.5, 1.5)
+    with pytest.raises(ValueError, match=r"expected a cluster for each of 2 values, got shape \(1,\)"):
+        bootstrap_mean([1.0, 2.0], clusters=["a"])
+
+
 def test_wilcoxon_on_paper():
     # differences 1, −2, 3, 4: ranks 1 2 3 4, smaller sum 2; P(W ≤ 2) = 3/16, two-sided 3/8
     first, second = [1.0, 0.0, 3.0, 4.0], [0.0, 2.0, 0.0, 0.0]
