@@ -13,6 +13,7 @@ from benchmarks.common import counted, markdown_table
 from benchmarks.eraser_arms import ARMS
 from benchmarks.eraser_rows import (
     KINDS,
+    LABELS,
     Cells,
     Values,
     first_of,
@@ -23,6 +24,7 @@ from benchmarks.eraser_rows import (
     values_of,
     without_variants,
 )
+from sgt_hf.faithfulness import METHODS
 from sgt_hf.metrics.significance import (
     Interval,
     bootstrap_mean,
@@ -98,6 +100,45 @@ def beside_the_paper(arms: dict[str, Cells]) -> str:
         arms: See `dataset_table`.
     """
     return f"{markdown_table(*_beside_the_paper(arms))}\n\n{_OTHER_AGGREGATE}" if _in_the_paper(arms) else ""
+
+
+def verdicts(groups: Iterable[dict[str, Cells]]) -> str:
+    """Return where guided is better or worse than plain and than the random mask, beyond the seeds.
+
+    Args:
+        groups: Arms, each its cells, of every data set and model; those without the three arms are left out.
+    """
+    header = ["", "guided beside", "seeds", "accuracy"]
+    header += [f"{method} {name}" for method in METHODS for name in LABELS.values()]
+    rows = []
+    for arms in groups:
+        settings = first_of(arms)[0]["settings"]
+        for other in ("plain", "random_mask") if {"guided", "plain", "random_mask"} <= set(arms) else ():
+            pair = of_shared_seeds(arms, "guided", other)
+            cells = [_verdict(paired(arms, "guided", other, "accuracy", "").mean(1), higher=True)]
+            for method in METHODS:
+                known = all(method in cell["per_example"] for side in pair for cell in side)
+                cells += [_verdict_of(arms, pair, other, method, kind) if known else "" for kind in LABELS]
+            title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}"
+            rows.append([title, other, f"{len(pair[0])}", *cells])
+    return markdown_table(header, rows)
+
+
+def _verdict_of(arms: dict[str, Cells], pair: tuple[Cells, Cells], other: str, method: str, kind: str) -> str:
+    """Of the raw number, and after the stroke of what it is beyond a random ranking of the same model."""
+    higher = kind == "comprehensiveness"
+    raw = _verdict(paired(arms, "guided", other, method, kind).mean(1), higher=higher)
+    if kind not in KINDS:
+        return raw
+    gains = [[cell["summary"]["methods"][method][f"{kind}_minus_random"] for cell in side] for side in pair]
+    return f"{raw} / {_verdict(np.subtract(*map(np.array, gains)), higher=higher)}"
+
+
+def _verdict(differences: Values, *, higher: bool) -> str:
+    interval = student_mean(differences) if len(differences) > 2 else None
+    if interval is None or not interval.excludes_zero:
+        return "·"
+    return "better" if (interval.mean > 0) == higher else "worse"
 
 
 def repeats(groups: Iterable[dict[str, Cells]]) -> str:

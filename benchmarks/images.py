@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,125 +24,16 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs
+from benchmarks.images_arguments import RECIPES, ImagesArguments
 from benchmarks.images_cell import Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
 from benchmarks.images_report import write_images_report
-from benchmarks.images_tables import ARMS, tables
+from benchmarks.images_tables import tables
 from benchmarks.images_training import Cell, Images
 from sgt_hf import PRESETS, SaliencyGuidedArguments
 from sgt_hf.atomic import write_atomically
-from sgt_hf.data.cifar10 import load_cifar10
-from sgt_hf.data.digits import DIGITS, load_bundled_digits
-from sgt_hf.data.image_folder import load_image_folder
-from sgt_hf.data.images import CIFAR10, IMAGENET, MNIST, PixelDataset, PixelRecipe
-from sgt_hf.data.mnist import load_mnist
+from sgt_hf.data.images import PixelDataset
 from sgt_hf.data.pixels import PixelTensors
-
-SPLITS = ("test", "validation")
-METHODS = ("gradient", "integrated_gradients", "deep_lift", "gradient_shap", "deep_shap", "smooth_grad", "random")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is right for one data set."""
-
-    pixels: PixelRecipe
-    network: str
-    load: Callable[[str | None], datasets.DatasetDict]
-    epochs: float
-    fine_tuning_epochs: float
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    optimizer: str = "adamw_torch"
-    scheduler: str = "linear"
-    weight_decay: float = 0.0
-
-
-def _needed(data_dir: str | None, name: str) -> str:
-    if data_dir is None:
-        raise ValueError(f"{name} is read from a folder: pass --data-dir")
-    return data_dir
-
-
-RECIPES = {
-    "digits": Recipe(DIGITS, "mnist_cnn", lambda _: load_bundled_digits(), 20, 7, batch_size=32),
-    "mnist": Recipe(MNIST, "mnist_cnn", load_mnist, 5, 2, batch_size=128),
-    "cifar10": Recipe(
-        CIFAR10,
-        "resnet18_32",
-        lambda folder: load_cifar10(_needed(folder, "CIFAR-10")),
-        *(200, 70, 128, 0.1, "sgd", "steps", 1e-4),
-    ),
-    "bird": Recipe(
-        IMAGENET,
-        "vgg16",
-        lambda folder: load_image_folder(_needed(folder, "an image folder")).shuffle(seed=0),  # it is sorted by class
-        *(30, 10, 32, 1e-3, "sgd", "linear", 1e-4),
-    ),
-}
-
-
-@dataclass
-class ImagesArguments:
-    """What to run; where an option has no default here, the data set's recipe has one."""
-
-    dataset: str = field(default="digits", metadata={"help": "digits (bundled), mnist, cifar10 or bird."})
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "mnist: the idx files, downloaded without it; cifar10: the parquet files; bird: images."},
-    )
-    arms: list[str] = field(
-        default_factory=lambda: ["plain", "guided", "fine_tuned"], metadata={"help": ", ".join(ARMS) + "."}
-    )
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One training per seed and arm."})
-    methods: list[str] = field(
-        default_factory=lambda: list(METHODS), metadata={"help": "Measured on the first method_images test images."}
-    )
-    output_dir: str = field(default="runs/images", metadata={"help": "Where cells, tables and figures go."})
-    weights_dir: str = field(default="runs/images/weights", metadata={"help": "Where trained weights are kept."})
-    network: str | None = field(
-        default=None, metadata={"help": "mnist_cnn, resnet18_32 or torchvision's own name, such as vgg16."}
-    )
-    pretrained: str | None = field(default=None, metadata={"help": "torchvision's weights, such as IMAGENET1K_V1."})
-    epochs: float | None = field(default=None, metadata={"help": "Of a training from scratch."})
-    fine_tuning_epochs: float | None = field(default=None, metadata={"help": "Guided, of the arm fine_tuned."})
-    batch_size: int | None = field(default=None, metadata={"help": "Images per training step."})
-    learning_rate: float | None = field(default=None, metadata={"help": "At its highest."})
-    bf16: bool = field(
-        default=False,
-        metadata={"help": "Train under bfloat16 autocast, and measure accuracy and gradient; the rest is in float32."},
-    )
-    train_images: int | None = field(default=None, metadata={"help": "At most this many, drawn at random."})
-    split: str = field(
-        default="test",
-        metadata={"help": "What is measured: test, or validation, as many rows drawn from the training set, once."},
-    )
-    test_images: int | None = field(default=None, metadata={"help": "At most this many, the first."})
-    gradient_images: int = field(default=10_000, metadata={"help": "The first of the test images, for the gradient."})
-    method_images: int = field(default=1_000, metadata={"help": "The first of the test images, for other methods."})
-    baseline: str = field(
-        default="constant", metadata={"help": "Of IG, DeepLIFT and the SHAPs: constant (black), zero or uniform."}
-    )
-    ig_steps: int = field(default=50, metadata={"help": "Steps of integrated gradients."})
-    smooth_grad_samples: int = field(default=25, metadata={"help": "Noisy copies of SmoothGrad."})
-    shap_samples: int = field(default=25, metadata={"help": "Points of GradientSHAP."})
-    shap_baselines: int = field(default=5, metadata={"help": "Baselines of the SHAPs."})
-    roar_levels: list[float] = field(
-        default_factory=list, metadata={"help": "Shares removed in IID, OOD and ROAR, such as 0 .5 .9; none: no ROAR."}
-    )
-    roar_epochs: float = field(default=1, metadata={"help": "Of each of ROAR's retrainings."})
-
-    def __post_init__(self) -> None:
-        """Refuse data sets and arms that do not exist."""
-        if self.dataset not in RECIPES:
-            raise ValueError(f"unknown data set {self.dataset!r}: use one of {list(RECIPES)}")
-        if self.split not in SPLITS:
-            raise ValueError(f"unknown split {self.split!r}: use one of {list(SPLITS)}")
-        unknown = sorted(set(self.arms) - set(ARMS))
-        if unknown:
-            raise ValueError(f"unknown arms {unknown}: use {list(ARMS)}")
-        if self.roar_levels and "plain" not in self.arms:
-            raise ValueError(f"--roar_levels explains the plain model and --arms is {self.arms}: add plain to it")
 
 
 def main() -> None:

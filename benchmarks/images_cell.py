@@ -58,7 +58,7 @@ def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
     Returns:
         JSON-able results.
     """
-    model, facts = trained_model(cell, data, weights_dir)
+    model, facts = trained_model(cell, data, weights_dir, by_this_code=True)
     adapter = ImageAdapter(black=data.black)
     started = time.perf_counter()
     images = data.test.first(cell.gradient_images)
@@ -80,7 +80,9 @@ def run_training(cell: Cell, data: Images, weights_dir: Path) -> dict[str, Any]:
 
 
 def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -> dict[str, Any]:
-    """Measure the accuracy drop of every saliency method of a trained model in float32; those that refuse it say why.
+    """Measure the accuracy drop of every saliency method of a trained model in float32.
+
+    Where DeepLIFT is wrong for the network, it and DeepSHAP are left out, and why is kept.
 
     Args:
         cell: The model.
@@ -91,14 +93,16 @@ def run_methods(cell: Cell, methods: Methods, data: Images, weights_dir: Path) -
     Returns:
         JSON-able results.
     """
-    model, _ = trained_model(cell, data, weights_dir)
+    model, facts = trained_model(cell, data, weights_dir)
     adapter, images = ImageAdapter(black=data.black), data.test.first(methods.images)
-    results: dict[str, Any] = {"drops": {}, "gini": {}, "refused": {}, "seconds": {}}
+    results: dict[str, Any] = {"drops": {}, "gini": {}, "refused": {}, "seconds": {}} | origin(facts)
     for method in methods.methods:
         started = time.perf_counter()
         try:
             found = pixel_scores(model, images, adapter, methods=[method], settings=methods.settings(cell.seed))
-        except ValueError as error:  # DeepLIFT refuses networks it would be wrong for
+        except ValueError as error:
+            if method not in ("deep_lift", "deep_shap") or not str(error).startswith("DeepLIFT"):
+                raise  # scores that are not finite, say: no refusal of the network
             results["refused"][method] = str(error)
             continue
         results["drops"][method] = drop(model, images, adapter, found[method])
@@ -123,7 +127,7 @@ def run_roar(
     Returns:
         JSON-able results.
     """
-    model, _ = trained_model(cell, data, weights_dir)
+    model, facts = trained_model(cell, data, weights_dir)
     adapter = ImageAdapter(black=data.black)
     again = replace(cell, arm="plain", epochs=epochs, knobs=PLAIN, start=None)
 
@@ -144,7 +148,12 @@ def run_roar(
         "OOD": drop(model, test[0], adapter, test[1], levels=levels, fill=MEAN),
         "ROAR": curve_of(retrained, data.test.labels, levels),
     }
-    return {"drops": curves, "levels": list(levels)}
+    return {"drops": curves, "levels": list(levels)} | origin(facts)
+
+
+def origin(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return of what is recorded of a training which data and which code it was of."""
+    return {name: facts[name] for name in ("data", "trained_by")}
 
 
 def drop(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.images_figures import PERCENTS, figures
+from benchmarks.images_figures import PERCENTS, figures, shown
 from benchmarks.images_tables import PAPER, Cells, by_arm, tables, training_of
 from benchmarks.report_parts import provenance, tables_in, told_curves, told_maps, told_settings
 from sgt_hf.reporting.html import Picture, Report, Table, write_report
@@ -78,7 +78,8 @@ def _picture(dataset: str, name: str, figure: Figure, cells: Cells) -> Picture:
         title = "gradients of single images"
         classes = ", ".join(axes.get_title() for axes in figure.axes)
         alt = f"Histograms of gradient / the image's largest, one panel for each of the classes {classes}."
-        caption = "Of the images of the maps below, every arm in one panel."
+        arms = ", ".join(text.get_text() for text in figure.axes[-1].get_legend().get_texts())
+        caption = f"Of images of the maps below, in every panel the arms {arms}."
     elif name == "gradient-histogram":
         title, near = "gradients of all images together", _near_zero(cells)
         alt = f"Histogram of gradient / the image's largest. Pixels in the bin around zero: {near}."
@@ -89,7 +90,7 @@ def _picture(dataset: str, name: str, figure: Figure, cells: Cells) -> Picture:
         levels = next(cell["levels"] for cell in cells if "levels" in cell) if kinds else ()
         percents = ", ".join(f"{percent:g}" for percent in ([100 * level for level in levels] if kinds else PERCENTS))
         alt = told_curves(figure, f"{percents} % of the pixels removed")
-        caption = f"The steeper the fall, the better the ranking. {_measured_on(name, cells)}"
+        caption = f"The steeper the fall, the better the ranking. Measured: {figure.axes[0].get_title()}."
     return Picture(f"{dataset}: {title}", figure, alt=alt, caption=caption)
 
 
@@ -99,21 +100,11 @@ def _trained(cells: Cells) -> dict[str, Cells]:
 
 def _first_seed(cells: Cells) -> str:
     """Of each arm the lowest; the figures of single networks show it."""
-    return " or ".join(dict.fromkeys(str(group[0]["settings"]["seed"]) for group in _trained(cells).values()))
-
-
-def _measured_on(name: str, cells: Cells) -> str:
-    """The images of a figure's curves; where both kinds of cells have the gradient, those of the methods are drawn."""
-    if not name.startswith(DROP):
-        return "One model's gradient, on all test images."
-    mine = [cell for cell in cells if name.removeprefix(DROP) in cell.get("drops", {})]
-    measured = [cell["settings"]["images"] for cell in mine if cell["settings"]["kind"] == "methods"]
-    counts = measured or [cell["settings"]["gradient_images"] for cell in mine]
-    return f"On the first {' or '.join(f'{count:,}' for count in dict.fromkeys(counts))} test images."
+    return " or ".join(dict.fromkeys(str(group[0]["settings"]["seed"]) for group in shown(_trained(cells)).values()))
 
 
 def _near_zero(cells: Cells) -> str:
-    shares = {arm: group[0]["histogram"] for arm, group in _trained(cells).items()}
+    shares = {arm: group[0]["histogram"] for arm, group in shown(_trained(cells)).items()}
     around = {arm: sum(bins[(len(bins) - 1) // 2 : len(bins) // 2 + 1]) for arm, bins in shares.items()}
     return ", ".join(f"{arm} {100 * share:.1f} %" for arm, share in around.items())
 
@@ -122,6 +113,9 @@ def _missing(name: str, cells: Cells) -> list[str]:
     """Sentences on what the cells of one data set do not hold."""
     arms, kinds = _trained(cells), {cell["settings"]["kind"] for cell in cells}
     found = [f"the arm {arm}: there is no finished training" for arm in ("plain", "guided") if arm not in arms]
+    left_out = [arm for arm in arms if arm not in shown(arms)]
+    if left_out:
+        found.append(f"figures of {', '.join(left_out)}: so many arms could not be told apart")
     without = [arm for arm, group in arms.items() if not group[0].get("examples")]
     found += [f"maps of {arm}: they are kept for seed 0, of images classified right" for arm in without]
     examples = [{one["row"] for one in group[0]["examples"]} for arm, group in arms.items() if arm not in without]

@@ -213,9 +213,9 @@ def _method_notes(arms: dict[str, Cells]) -> str:
     settings = cells[0]["settings"]
     text = (
         f"On the first {settings['images']:,} {settings['training']['split']} images. Baseline of integrated "
-        f"gradients, DeepLIFT and the SHAPs: {settings['baseline']} (constant is black); {settings['ig_steps']} steps, "
-        f"{settings['smooth_grad_samples']} noisy copies, {settings['shap_samples']} points and "
-        f"{settings['shap_baselines']} baselines of the SHAPs."
+        f"gradients, DeepLIFT and the SHAPs: {settings['baseline']} (constant is black), the SHAPs' with Gaussian "
+        f"noise around it; {settings['ig_steps']} steps, {settings['smooth_grad_samples']} noisy copies, "
+        f"{settings['shap_samples']} points and {settings['shap_baselines']} baselines of the SHAPs."
     )
     refused = {name: reason for cell in cells for name, reason in cell["refused"].items()}
     return "\n".join([text, *(f"- {name} is not measured: {reason}" for name, reason in refused.items())])
@@ -231,7 +231,8 @@ def _removal(cell: dict[str, Any]) -> str:
     ]
     note = (
         f"Gradient of {settings['training']['arm']}, seed {settings['training']['seed']}: pixels black (IID), the "
-        f"image's mean (OOD), and the mean with a network retrained for {settings['epochs']:g} epochs (ROAR)."
+        f"image's mean (OOD), and the mean with a network retrained for {settings['epochs']:g} epochs (ROAR). Areas "
+        f"are over these {len(cell['levels'])} levels: they compare with each other, not with the tables above."
     )
     return f"{markdown_table(header, rows)}\n\n{note}"
 

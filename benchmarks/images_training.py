@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from benchmarks.common import cell_path
+from benchmarks.common import cell_path, versions
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.data.images import PixelDataset
@@ -24,6 +29,8 @@ from sgt_hf.models.vision import (
     TorchvisionConfig,
     TorchvisionForImageClassification,
 )
+
+WITHOUT_WEIGHTS = ("mnist_cnn", "resnet18_32")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,15 @@ class Images:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all images, labels and classes: what lies under a path can change."""
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for part in (self.train, self.test):
+            for piece in _content(part):
+                digest.update(piece)
+        return digest.hexdigest()[:10]
+
     @property
     def black(self) -> tuple[float, ...]:
         """Value of a black pixel, one a channel."""
@@ -89,13 +105,33 @@ class Images:
         return (255 * pixels).round().clamp(0, 255).to(torch.uint8).squeeze(-1).tolist()
 
 
+def _content(images: PixelDataset | PixelTensors) -> Iterator[bytes]:
+    """The pixels and labels of a data set, or of one that is decoded anew each epoch its encoded images."""
+    if isinstance(images, PixelTensors):
+        yield images.pixel_values.numpy().tobytes()
+        yield b"" if images.labels is None else images.labels.numpy().tobytes()
+        return
+    for row in images.rows:
+        entry = row[images.image_column]
+        yield entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
+        yield json.dumps(row[images.label_column]).encode()
+
+
 def build_model(cell: Cell, data: Images) -> PreTrainedModel:
     """Return the network of a cell with its seed's initial weights.
 
     Args:
         cell: `network` is `mnist_cnn`, `resnet18_32` (the stem for small images) or torchvision's own name.
         data: Gives classes, channels and size.
+
+    Raises:
+        ValueError: Pretrained weights of a network that has none.
     """
+    if cell.weights is not None and cell.network in WITHOUT_WEIGHTS:
+        raise ValueError(
+            f"there are no weights {cell.weights!r} of {cell.network}: leave --pretrained out, or take a --network of "
+            "torchvision's, such as resnet18"
+        )
     set_seed(cell.seed)
     shape = {"num_labels": len(data.classes), "num_channels": data.channels}
     if cell.network == "mnist_cnn":
@@ -105,28 +141,50 @@ def build_model(cell: Cell, data: Images) -> PreTrainedModel:
     return TorchvisionForImageClassification.from_torchvision(cell.network, weights=cell.weights, **shape)
 
 
-def trained_model(cell: Cell, data: Images, weights_dir: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+def trained_model(
+    cell: Cell, data: Images, weights_dir: Path, *, by_this_code: bool = False
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return the cell's model, trained or from its saved weights, and what is recorded of the training.
 
     Args:
         cell: What to train.
-        data: Its data.
+        data: Its data; other data under the same path are other weights.
         weights_dir: Where weights are kept, so that another cell need not train again.
+        by_this_code: Train again where the weights are of other code or packages; else they are taken, as those that
+            the finished training was measured with, and what they were trained by is recorded.
+
+    Raises:
+        ValueError: The file of the weights is damaged.
     """
-    path = cell_path(weights_dir, cell.name, asdict(cell)).with_suffix(".safetensors")
-    model = build_model(cell, data)
+    path = cell_path(weights_dir, cell.name, {"data": data.digest, **asdict(cell)}).with_suffix(".safetensors")
+    model, now = build_model(cell, data), versions()
     if path.exists():
-        model.load_state_dict(load_file(path))
-        return model, {"loaded": path.name}
-    if cell.start is not None:
-        first, _ = trained_model(Cell(**cell.start), data, weights_dir)
+        made_by = _load(model, path)
+        if made_by == now or not by_this_code:
+            return model, {"loaded": path.name, "data": data.digest, "trained_by": made_by}
+        model = build_model(cell, data)
+    start: dict[str, Any] = {}
+    if cell.start is not None:  # with the weights that the finished plain training was measured with
+        first, known = trained_model(Cell(**cell.start), data, weights_dir)
         model.load_state_dict(first.state_dict())
-    facts = train(cell, model, data)
+        start = {"start_trained_by": known["trained_by"]}
+    facts = train(cell, model, data) | start
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, partial)
+    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, partial, metadata={"trained_by": json.dumps(now)})
     partial.replace(path)
-    return model, facts
+    return model, facts | {"data": data.digest, "trained_by": now}
+
+
+def _load(model: PreTrainedModel, path: Path) -> dict[str, str]:
+    """Fill in saved weights, and return the versions that trained them."""
+    try:
+        model.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            return dict(json.loads(file.metadata()["trained_by"]))
+    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} holds no weights of this network ({error}): remove it and run again") from error
 
 
 def train(cell: Cell, model: PreTrainedModel, data: Images) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results → documents: rewrites the generated tables of README.md, benchmarks/README.md and docs/.
+"""Results → documents: rewrites the generated tables of README.md, benchmarks/README.md and docs/, and images' figures.
 
     python benchmarks/publish.py
 
@@ -22,6 +22,7 @@ from benchmarks import (
     eraser_search,
     eraser_tables,
     evaluation_cost,
+    images_figures,
     images_tables,
     time_series_figures,
     time_series_real,
@@ -36,11 +37,12 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*.md")), *s
 Cell = dict[str, Any]
 SHORT, SHORT_ARMS = "/short", ("plain", "guided", "random_mask")
 BESIDE = "/beside"  # the paper's numbers alone
+DRAWN = ("images", "images_cifar10")  # folders of results with a folder of figures
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Rewrite every document that changes."""
+    """Rewrite every document that changes, and draw every figure whose numbers have."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
@@ -48,6 +50,9 @@ def main() -> None:
         if fresh != text:
             write_atomically(path, fresh)
             print(f"rewrote {path.relative_to(ROOT)}")
+    for folder in DRAWN:
+        for path in images_figures.write_figures(cells_of(folder), RESULTS / folder / "figures"):
+            print(f"drew {path.relative_to(ROOT)}")
 
 
 def published(text: str) -> str:
@@ -75,14 +80,19 @@ def tables(name: str) -> str:
 @cache
 def tables_of(folder: str) -> dict[str, str]:
     """Return all tables of a folder of benchmarks/results, laid out once however many documents show them."""
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
-    return MAKERS.get(folder, eraser)(cells)
+    return MAKERS.get(folder, eraser)(cells_of(folder))
+
+
+def cells_of(folder: str) -> list[Cell]:
+    """Return all cells of a folder of benchmarks/results."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / folder).glob("*.json"))]
 
 
 def eraser(cells: list[Cell]) -> dict[str, str]:
     """Return the tables of each data set and model, and under `key/short` the main ones for the arms of a README.
 
-    Under `repeats/short` stands how far one training repeats, under `key/beside` the paper's numbers beside these.
+    Under `key/beside` stand the paper's numbers beside these, under `verdicts/short` who is ahead beyond the seeds,
+    under `repeats/short` how far one training repeats.
     """
     groups = grouped([{"documents": documents(cell["settings"], cell["summary"]["n"]), **cell} for cell in cells])
     short = {key: {arm: arms[arm] for arm in SHORT_ARMS if arm in arms} for key, arms in groups.items()}
@@ -90,6 +100,7 @@ def eraser(cells: list[Cell]) -> dict[str, str]:
         {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
         | {key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()}
         | {f"{key}{BESIDE}": eraser_tables.beside_the_paper(arms) for key, arms in groups.items()}
+        | {"verdicts" + SHORT: eraser_tables.verdicts(groups.values())}
         | {"repeats" + SHORT: eraser_tables.repeats(groups.values())}
     )
 

@@ -14,7 +14,7 @@ from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_cell import Cell, documents_of, dropouts_of, normalized_of
 from benchmarks.eraser_rows import paired
-from benchmarks.eraser_tables import beside_the_paper, dataset_table
+from benchmarks.eraser_tables import beside_the_paper, dataset_table, verdicts
 from benchmarks.publish import DOCUMENTS, ROOT, documents, published, tables
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from tests.tiny import make_model
@@ -209,6 +209,21 @@ def test_pairs_are_by_seed_whatever_is_missing():
     assert difference.tolist() == [pytest.approx([0.05, 0.05])] * 2
     with pytest.raises(ValueError, match="the arms guided and plain share no seed"):
         paired(arms | {"plain": [made_cell("plain", 7, [0.0, 0.0])]}, "guided", "plain", "gradient", "sufficiency")
+
+
+def test_verdicts_are_told_beyond_the_seeds_alone():
+    made = {"plain": [made_cell("plain", seed, [0.1, 0.1]) for seed in range(3)]}
+    made["random_mask"] = [made_cell("random_mask", seed, [0.5, 0.5]) for seed in range(3)]
+    made["guided"] = [made_cell("guided", seed, [value] * 2) for seed, value in enumerate((0.2, 0.21, 0.22))]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in verdicts([made]).splitlines()]
+    assert rows[0][:6] == ["", "guided beside", "seeds", "accuracy", "gradient comp ↑", "gradient suff ↓"]
+    # comprehensiveness .21 against .1 and .5; sufficiency is half of it, and its gain over random always -0.2
+    assert rows[2][:7] == ["movies, bilstm", "plain", "3", "·", "better / better", "worse / ·", "worse"]
+    assert rows[3][:7] == ["movies, bilstm", "random_mask", "3", "·", "worse / worse", "better / ·", "better"]
+    assert rows[2][7:] == [""] * 6  # no other method was measured
+    few = {arm: cells[:2] for arm, cells in made.items()}
+    assert "better" not in verdicts([few])
+    assert len(verdicts([{"plain": made["plain"]}]).splitlines()) == 2
 
 
 def test_texts_of_one_document_are_drawn_together():

@@ -2,21 +2,30 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
+from transformers import HfArgumentParser
 
-from benchmarks.images import RECIPES, ImagesArguments, cell_of, cells_of, decoded_once, load
+from benchmarks.common import CODE, cell_path
+from benchmarks.images import cell_of, cells_of, decoded_once, load
+from benchmarks.images_arguments import RECIPES, ImagesArguments
 from benchmarks.images_cell import Methods, run_methods, run_training
-from benchmarks.images_figures import figures, write_figures
-from benchmarks.images_tables import PAPER, search_tables, tables
+from benchmarks.images_figures import drawn_from, figures, planned, write_figures
+from benchmarks.images_tables import ARMS, PAPER, search_tables, tables
+from benchmarks.images_training import Cell, Images, build_model, trained_model
 from benchmarks.publish import ROOT
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.data.images import PixelDataset
+from sgt_hf.data.pixels import PixelTensors
+from sgt_hf.reporting.plots import to_png
+from tests.test_readme import shell_lines
 
 FAST = [
     *("--seeds", "0", "--epochs", "0.2", "--fine_tuning_epochs", "0.1", "--test_images", "40", "--train_images", "200"),
@@ -113,6 +122,68 @@ def test_validation_images_come_from_the_training_set_and_the_test_split_is_not_
 
 
 @pytest.fixture
+def small():
+    """A training of a second, and its data."""
+    args = ImagesArguments(train_images=32, test_images=8, epochs=1)
+    data = load(args)
+    return cell_of(args, SaliencyGuidedArguments(), data, "plain", seed=0), data
+
+
+def measured_by(*methods):
+    return Methods(methods, 8, "constant", ig_steps=2, smooth_grad_samples=2, shap_samples=2, shap_baselines=2)
+
+
+def test_only_a_network_that_deep_lift_is_wrong_for_refuses_a_method(small, tmp_path, monkeypatch):
+    cell, data = small
+    model, facts = trained_model(cell, data, tmp_path)
+    with torch.no_grad():
+        model.network[-1].weight[0, 0] = torch.nan
+    monkeypatch.setattr("benchmarks.images_cell.trained_model", lambda *_: (model, facts))
+    with pytest.raises(ValueError, match=r"the gradient scores of sample \d are not finite"):
+        run_methods(cell, measured_by("gradient"), data, tmp_path)
+    with torch.no_grad():
+        model.network[-1].weight[0, 0] = 0.0
+    model.network[1] = torch.nn.GELU()
+    found = run_methods(cell, measured_by("gradient", "deep_shap"), data, tmp_path)
+    assert list(found["drops"]) == ["gradient"]
+    assert "DeepLIFT has no rule for network.1 (GELU)" in found["refused"]["deep_shap"]
+
+
+def test_saved_weights_belong_to_their_data_and_to_the_code_that_trained_them(small, tmp_path, monkeypatch):
+    cell, data = small
+    assert "train_seconds" in run_training(cell, data, tmp_path)
+    assert "loaded" in run_training(cell, data, tmp_path)
+    other = replace(data, train=PixelTensors(-data.train.pixel_values, data.train.labels))
+    assert "train_seconds" in run_training(cell, other, tmp_path)  # under the same path, and so of the same settings
+    assert "loaded" in run_training(cell, data, tmp_path)
+    monkeypatch.setattr("benchmarks.common.CODE", "of tomorrow")
+    found = run_methods(cell, measured_by("gradient"), data, tmp_path)  # those that the finished training was of
+    assert found["trained_by"]["code"] == CODE
+    again = run_training(cell, data, tmp_path)
+    assert "train_seconds" in again
+    assert again["trained_by"]["code"] == "of tomorrow"
+    assert again["data"] == data.digest != other.digest
+
+
+def test_weights_that_cannot_be_read_are_named(small, tmp_path):
+    cell, data = small
+    trained_model(cell, data, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=rf"{path} holds no weights of this network \(.*\): remove it and run again"):
+        run_methods(cell, measured_by("gradient"), data, tmp_path)
+
+
+def test_the_digest_of_data_tells_changed_images(cropped):
+    data = load(cropped)
+    digests = {data.digest, replace(data, classes=[*data.classes, "more"]).digest}
+    rows = data.train.rows.select(range(7))
+    digests.add(replace(data, train=PixelDataset(rows, data.train.transform)).digest)
+    assert len(digests) == 3
+    assert load(cropped).digest == data.digest
+
+
+@pytest.fixture
 def cropped(tmp_path):
     """A data set in the files of CIFAR-10, whose training images are cropped and mirrored at random."""
     for split in ("train", "test"):
@@ -141,6 +212,91 @@ def test_roar_removes_the_pixels_that_were_scored(cropped):
     assert len(roar()["drops"]["ROAR"]["accuracies"]) == 2
     digits = load(ImagesArguments())
     assert decoded_once(ImagesArguments(), digits) is digits.train
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ["gradient", "foo"]}, r"unknown methods \['foo'\]: use \['deep_lift', "),
+        ({"baseline": "foo"}, r"unknown baseline 'foo': use one of \['constant', "),
+        ({"learning_rate": 0.0}, r"--learning_rate must be > 0, got 0\.0"),
+        ({"learning_rate": float("nan")}, r"--learning_rate must be > 0, got nan"),
+        ({"epochs": 0.0}, r"--epochs must be > 0, got 0\.0"),
+        ({"fine_tuning_epochs": 0.0}, r"--fine_tuning_epochs must be > 0, got 0\.0"),
+        ({"roar_epochs": -1.0}, r"--roar_epochs must be > 0, got -1\.0"),
+        ({"batch_size": 0}, r"--batch_size must be ≥ 1, got 0"),
+        ({"train_images": 0}, r"--train_images must be ≥ 1, got 0"),
+        ({"gradient_images": 0}, r"--gradient_images must be ≥ 1, got 0"),
+        ({"shap_baselines": 0}, r"--shap_baselines must be ≥ 1, got 0"),
+        ({"seeds": []}, r"--seeds is empty: name at least one"),
+        ({"arms": []}, r"--arms is empty: name at least one"),
+        ({"seeds": [0, 1, 0]}, r"--seeds must differ, got \[0, 1, 0\]"),
+        ({"arms": ["plain", "plain"]}, r"--arms must differ, got \['plain', 'plain'\]"),
+        ({"roar_levels": [0.5, 0.1]}, r"levels must ascend in \[0, 1\], got \[0\.5, 0\.1\]"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused_before_anything_is_trained(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ImagesArguments(**settings)
+
+
+def test_a_whole_number_of_epochs_names_one_file_however_it_is_written():
+    data = load(ImagesArguments())
+    names = {
+        cell_path(Path(), cell.name, asdict(cell)).name
+        for epochs in (None, 20, 20.0)
+        for cell in [cell_of(ImagesArguments(epochs=epochs), SaliencyGuidedArguments(), data, "fine_tuned", 0)]
+    }
+    assert len(names) == 1
+    written = [ImagesArguments(roar_levels=[0.0, 0.5], roar_epochs=epochs) for epochs in (1, 1.0)]
+    assert [json.dumps(args.roar_epochs) for args in written] == ["1", "1"]
+    assert ImagesArguments(epochs=0.5).epochs == 0.5
+
+
+@pytest.mark.parametrize("folder", ["images", "images_cifar10", "images_search"])
+def test_committed_cells_are_found_by_the_code_of_today(folder):
+    """Their settings, once more through the options and `Cell`, name the files that they lie in."""
+    paths = sorted((ROOT / "benchmarks" / "results" / folder).glob("*.json"))
+    assert paths
+    for path in paths:
+        settings = json.loads(path.read_text())["settings"]
+        kind = settings.pop("kind")
+        trained = settings if kind == "training" else settings.pop("training")
+        cell = Cell(**trained | {"epochs": ImagesArguments(epochs=trained["epochs"]).epochs})
+        name = cell.name if kind == "training" else f"{cell.name}-{kind}"
+        found = asdict(cell) if kind == "training" else settings | {"training": asdict(cell)}
+        assert cell_path(path.parent, name, {"kind": kind, **found}) == path
+
+
+def test_the_documented_commands_name_the_committed_cells():
+    """All of `images` and `images_cifar10`; of the search, whose rows are other knobs each, those of its command."""
+    made: dict[str, set[Path]] = {}
+    for words in shell_lines((ROOT / "benchmarks" / "README.md").read_text(), "python benchmarks/images.py"):
+        args, knobs = HfArgumentParser((ImagesArguments, SaliencyGuidedArguments)).parse_args_into_dataclasses(
+            words[2:]
+        )
+        if not args.output_dir.startswith("benchmarks/results/"):
+            continue
+        train, test = {"mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}[args.dataset]
+        train -= test if args.split == "validation" else 0
+        counts = min(train, args.train_images or train), min(test, args.test_images or test)
+        data = Images(*map(range, counts), classes=[], channels=1, size=1, mean=(0.0,), std=(1.0,))
+        trainings = [cell_of(args, knobs, data, arm, seed) for seed in args.seeds for arm in args.arms]
+        folder = ROOT / args.output_dir
+        named = {cell_path(folder, name, settings) for name, settings, _ in cells_of(args, data, trainings)}
+        made.setdefault(folder.name, set()).update(named)
+    committed = {name: set((ROOT / "benchmarks" / "results" / name).glob("*.json")) for name in made}
+    assert set(made) == {"images", "images_cifar10", "images_search"}
+    assert made["images_search"] <= committed.pop("images_search")
+    assert committed == {name: made[name] for name in committed}
+
+
+@pytest.mark.parametrize("network", ["mnist_cnn", "resnet18_32"])
+def test_pretrained_weights_of_networks_without_are_refused(network):
+    args = ImagesArguments(network=network, pretrained="IMAGENET1K_V1")
+    data = load(args)
+    with pytest.raises(ValueError, match=f"there are no weights 'IMAGENET1K_V1' of {network}: leave --pretrained out"):
+        build_model(cell_of(args, SaliencyGuidedArguments(), data, "plain", 0), data)
 
 
 def test_roar_needs_the_plain_arm():
@@ -247,6 +403,27 @@ def test_figures_of_cells(tmp_path):
     (first, second) = write_figures(made, tmp_path / "figures")
     assert first.read_bytes().startswith(b"\x89PNG")
     assert second.name == "mnist-gradient-histogram.png"
+
+
+def test_a_figure_is_drawn_anew_when_its_own_numbers_have_changed(tmp_path):
+    made = [cell("plain", 0, 2000.0), cell("guided", 0, 2000.0)]
+    drop, histogram = write_figures(made, tmp_path)
+    assert drawn_from(drop) == planned(made)["mnist-accuracy-drop-gradient.png"].digest
+    assert write_figures(made, tmp_path) == []
+    made[1]["drops"]["gradient"]["accuracies"][3] = 0.5
+    assert drawn_from(drop) != planned(made)["mnist-accuracy-drop-gradient.png"].digest
+    assert write_figures(made, tmp_path) == [drop]
+    histogram.write_bytes(to_png(Figure()))  # by someone else
+    assert drawn_from(histogram) is None
+    assert write_figures(made, tmp_path) == [histogram]
+
+
+def test_the_gradients_figure_is_of_the_images_of_the_first_table():
+    made = [cell(arm, seed, 2000.0, kind=kind) for arm in ARMS for seed in (0, 1) for kind in ("training", "methods")]
+    drop = figures(made)["accuracy-drop-gradient"]
+    assert drop.axes[0].get_title() == "gradient, first 10,000 test images, 2 seeds"
+    shown = ["plain", "guided", "guided_preset", "fine_tuned", "random_mask"]
+    assert [text.get_text() for text in drop.legends[0].texts] == shown
 
 
 def test_the_papers_numbers_are_typed_once_with_their_source():

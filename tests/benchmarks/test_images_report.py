@@ -58,7 +58,7 @@ def test_the_page_on_paper():
     drop, singles, together = report.figures
     assert "0, 10, 20" in drop.alt
     assert "plain 97.5, 97.5" in drop.alt
-    assert "On the first 10,000 test images." in drop.caption
+    assert "Measured: gradient, first 10,000 test images, 2 seeds." in drop.caption
     assert "guided 97.5, 87.5, 77.5" in drop.alt
     assert "digit 3, digit 7" in singles.alt
     assert "plain 50.0 %, guided 75.0 %" in together.caption
@@ -98,7 +98,9 @@ def test_the_other_kinds_of_cells_have_their_tables_and_curves():
         "Three kinds of removal",
     ]
     assert "deep_lift is not measured: no" in report.tables[1].notes
-    assert "first 9 test images" in next(one.caption for one in report.figures if one.title.endswith("drop, random"))
+    drops = {one.title.partition("drop, ")[2]: one for one in report.figures}
+    assert "Measured: random, first 9 test images, 1 seed." in drops["random"].caption
+    assert "Measured: gradient, first 10,000 test images, 2 seeds." in drops["gradient"].caption
     assert list(report.tables[2].rows[0]) == ["IID", "90.0", "25.0", "4000"]
     (kinds,) = (figure for figure in report.figures if "three kinds" in figure.title)
     assert "0, 50 % of the pixels removed: IID 90, 25; OOD 90, 25; ROAR 90, 25" in kinds.alt
@@ -117,6 +119,18 @@ def test_what_cells_lack_is_said():
     assert "mnist: maps side by side: no image that is kept was classified right by every arm" in apart.missing
     unfinished = images_report([other("methods", drops={}, refused={})], command=["x"])
     assert unfinished.missing == ["mnist: a finished training, and so any table or figure"]
+
+
+def test_of_many_arms_the_figures_show_those_that_can_be_told_apart():
+    arms = ("plain", "guided", "guided_detach", "fine_tuned", "random_mask", "reversed_mask")
+    report = images_report([training(arm, 0) for arm in arms], command=["x"])
+    (maps,) = report.maps
+    assert "Columns: input, plain, guided, fine_tuned, random_mask. " in maps.alt
+    assert "mnist: figures of guided_detach, reversed_mask: so many arms could not be told apart" in report.missing
+    singles = next(one for one in report.figures if one.title.endswith("single images"))
+    assert singles.caption.endswith("in every panel the arms plain, guided, fine_tuned.")
+    together = next(one for one in report.figures if one.title.endswith("all images together"))
+    assert "detach" not in together.caption + "".join(one.alt for one in report.figures)
 
 
 def test_the_page_is_written(tmp_path):
