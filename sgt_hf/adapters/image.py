@@ -14,7 +14,7 @@ from transformers import BaseImageProcessor
 from ..data.pixels import PixelCollator
 from ..masking.blur import blur
 from ..masking.dense import FILLS, DenseFacts, Fill
-from .base import Batch, Masking
+from .base import Batch, Masking, base_of
 from .dense import DenseAdapter
 
 _FOR_IMAGES: dict[str, Fill] = {name: FILLS[name] for name in ("uniform", "channel_mean", "constant")} | {"blur": blur}
@@ -33,7 +33,8 @@ class ImageAdapter(DenseAdapter):
         value_range: See `DenseAdapter`.
 
     Raises:
-        ValueError: The processor does not make one value a channel of a black image, and `black` is not given.
+        ValueError: The processor does not make one value a channel of a black image, and `black` is not given; or
+            `black` or `value_range` is not finite, or the range not from low to high in every channel.
     """
 
     feature_dim = 1
@@ -49,6 +50,10 @@ class ImageAdapter(DenseAdapter):
     ) -> None:
         if black is None and processor is not None:
             black = _black_of(processor)
+        if black is not None:
+            _numbers("black", black)
+        if value_range is not None:
+            _refuse_range(value_range)
         self.knows_black = black is not None
         super().__init__("pixel_values", constant=0.0 if black is None else black, value_range=value_range)
 
@@ -85,7 +90,14 @@ class ImageAdapter(DenseAdapter):
 
     def _facts(self, batch: Batch, values: Tensor) -> DenseFacts:
         height, width = batch[self.main_input].shape[2:]
-        return replace(super()._facts(batch, values), size=(height, width))
+        facts, channels = super()._facts(batch, values), values.shape[2]
+        for end in (facts.low, facts.high):
+            if end is not None and end.numel() not in (1, channels):
+                raise ValueError(
+                    f"value_range has {end.numel()} values a side, and the images have {channels} channel(s): give one "
+                    "a channel, or one for all"
+                )
+        return replace(facts, size=(height, width))
 
     def _require_black(self, use: str) -> None:
         if not self.knows_black:
@@ -93,6 +105,53 @@ class ImageAdapter(DenseAdapter):
                 f"{use} 'constant' paints pixels black, and what black is after normalising is not known: "
                 "ImageAdapter(processor), or ImageAdapter(black=[-mean / std of each channel])"
             )
+
+
+def channels_of(model: nn.Module) -> int | None:
+    """Return how many channels a model's images have, or None where its configuration does not tell.
+
+    Args:
+        model: Any module; only one with a `config.num_channels` tells.
+    """
+    channels = getattr(getattr(base_of(model), "config", None), "num_channels", None)
+    return channels if isinstance(channels, int) else None
+
+
+def refuse_channels(images: Tensor, expected: int | None) -> None:
+    """Raise where images have other channels than the model's: many a model fails on them without a number.
+
+    Args:
+        images: (B, C, H, W)
+        expected: What `channels_of` tells; None for any.
+
+    Raises:
+        ValueError: C is another number.
+    """
+    if expected is None or images.dim() != 4 or images.shape[1] == expected:
+        return
+    channels = images.shape[1]
+    raise ValueError(
+        f"the images have {channels} channels, (B, C, H, W) being {tuple(images.shape)}, and the model takes "
+        f"{expected}: convert them, PixelRecipe(channels={expected}, …), or build it with num_channels={channels}"
+    )
+
+
+def _numbers(name: str, setting: float | Sequence[float]) -> Tensor:
+    """Return a number, or one a channel, as a tensor, or say that it is neither."""
+    values = torch.as_tensor(setting, dtype=torch.float64)
+    if values.dim() > 1 or not len(values.reshape(-1)) or not values.isfinite().all():
+        raise ValueError(f"{name} must be a finite number, or one a channel, got {setting}")
+    return values
+
+
+def _refuse_range(value_range: tuple[float | Sequence[float], float | Sequence[float]]) -> None:
+    if len(value_range) != 2:
+        raise ValueError(f"value_range must be (low, high), got {value_range}")
+    low, high = (_numbers("each side of value_range", side) for side in value_range)
+    if low.dim() == high.dim() == 1 and len(low) != len(high):
+        raise ValueError(f"value_range has {len(low)} values for low and {len(high)} for high: give one a channel each")
+    if (low > high).any():
+        raise ValueError(f"value_range must be (low, high) with low ≤ high in every channel, got {value_range}")
 
 
 def _memory_format(images: Tensor) -> torch.memory_format:

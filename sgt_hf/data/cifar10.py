@@ -22,7 +22,7 @@ def load_cifar10(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: A file is missing; the message names it.
-        ValueError: A file is no parquet of those columns, or a label is not from 0 to 9.
+        ValueError: A file is no parquet of those columns, has no rows, or a label is not from 0 to 9.
     """
     folder = Path(folder).expanduser()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
@@ -32,8 +32,9 @@ def load_cifar10(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: pass the folder with {' and '.join(_FILES.values())}")
         try:
-            splits[split] = datasets.Dataset.from_parquet(str(path), features=features)
-        except (datasets.exceptions.DatasetGenerationError, datasets.table.CastError) as error:
+            named = datasets.NamedSplit(split)
+            splits[split] = datasets.Dataset.from_parquet(str(path), split=named, features=features)
+        except (datasets.exceptions.DatasetGenerationError, ValueError) as error:  # ValueError: it has no rows
             cause = error.__cause__ or error
             raise ValueError(f"{path} is no parquet file of images and labels from 0 to 9 ({cause})") from error
         for row, label in enumerate(splits[split]["label"]):

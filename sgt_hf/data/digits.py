@@ -25,5 +25,5 @@ def load_bundled_digits() -> datasets.DatasetDict:
     labels = bunch.target.astype(np.uint8)
     train, test = train_test_split(np.arange(len(labels)), test_size=_TEST, random_state=0, stratify=labels)
     return datasets.DatasetDict(
-        {name: digit_rows(images[rows], labels[rows]) for name, rows in (("train", train), ("test", test))}
+        {name: digit_rows(images[rows], labels[rows], split=name) for name, rows in (("train", train), ("test", test))}
     )

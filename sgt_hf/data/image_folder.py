@@ -28,8 +28,20 @@ def _is_hidden(path: Path) -> bool:
     return path.name.startswith((".", "__"))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in ImageFolder.EXTENSIONS and not _is_hidden(path)
+def _problem(path: Path, top: Path) -> str | None:
+    """Say why an entry below a folder of classes would not be loaded as an image of its class, if it would not."""
+    inside = path.relative_to(top)
+    if any(_is_hidden(Path(part)) for part in inside.parts):
+        return None
+    if path.name in ImageFolder.METADATA_FILENAMES:
+        return "holds labels of its own, and here folders are the classes: move it away, or use datasets.load_dataset"
+    if path.suffix.lower() not in ImageFolder.EXTENSIONS or path.is_dir():
+        return None
+    if len(inside.parts) == 1:  # the folder above an image would be its class
+        return "is in no class folder: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg"
+    if len(inside.parts) > 2:
+        return f"is in a folder within a class, and would be of a class {path.parent.name!r}: expected CLASS/NAME.jpg"
+    return None if path.exists() else "is a link to a file that is not there: mend or remove it"
 
 
 def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
@@ -47,8 +59,8 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no images in class folders, an image outside of them, a split twice, or splits one level
-            down.
+        ValueError: It holds no images in class folders, an image outside of them or deeper within, a link to no file, a
+            file of metadata, a split twice, or splits one level down; names the file.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -61,15 +73,16 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
     if found_below is not None:
         raise ValueError(f"{folder} holds splits one level down: pass {found_below.parent}")
     tops = [folder / name for name in splits] or [folder]  # what is beside the splits is not loaded
-    stray = next((path for top in tops for path in sorted(top.iterdir()) if _is_image(path)), None)
-    if stray is not None:  # the folder above an image would be its class
-        raise ValueError(f"{stray} is in no class folder: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
+    found = ((path, _problem(path, top)) for top in tops for path in sorted(top.rglob("*")))
+    bad = next(((path, problem) for path, problem in found if problem), None)
+    if bad is not None:
+        raise ValueError(f"{bad[0]} {bad[1]}")
     files = {split: f"{name}/**" for name, split in splits.items()} or {"train": "**"}
     try:
-        found = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)
+        loaded = datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=files, drop_labels=False)
     except (datasets.exceptions.DatasetGenerationError, FileNotFoundError, ValueError) as error:  # of no file, no image
         raise ValueError(f"{folder} holds no images that can be loaded ({error})") from error
-    classes = next(iter(found.values())).features["label"].names
+    classes = next(iter(loaded.values())).features["label"].names
     if not splits and {name.lower() for name in classes} <= set(_SPLITS):
         raise ValueError(f"{folder} has no classes: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg")
-    return found
+    return loaded

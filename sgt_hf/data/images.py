@@ -9,12 +9,12 @@ from typing import Any
 
 import datasets
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from .pixels import PixelTensors, stack_images, stack_labels
+from .pixels import PixelError, PixelTensors, stack_images, stack_labels
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -150,7 +150,7 @@ class PixelDataset(Dataset[dict[str, Any]]):
         """Return several rows, as a `DataLoader` asks for a batch.
 
         Raises:
-            ValueError: An image cannot be read, or the images cannot make a batch; names row and file.
+            ValueError: An image cannot be read or transformed, or the images cannot make a batch; names row and file.
         """
         made = self._transformed(indices)
         stack_images([row["pixel_values"] for row in made], lambda position: self._name(indices[position]))
@@ -160,7 +160,7 @@ class PixelDataset(Dataset[dict[str, Any]]):
         """Return all rows decoded and transformed once: for a transform without randomness, and images of one size.
 
         Raises:
-            ValueError: An image cannot be read, or the images cannot make a batch; names row and file.
+            ValueError: An image cannot be read or transformed, or the images cannot make a batch; names row and file.
         """
         made: list[dict[str, Any]] = []
         for start in range(0, len(self), 1000):  # no more than these encoded images are in memory at once
@@ -172,10 +172,7 @@ class PixelDataset(Dataset[dict[str, Any]]):
     def _transformed(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         columns = self.rows[list(indices)]
         entries = zip(indices, columns[self.image_column], strict=True)
-        made = [
-            {"pixel_values": self.transform(decode_image(entry, f"row {index}", mode=self.mode))}
-            for index, entry in entries
-        ]
+        made = [{"pixel_values": self._pixels(index, entry)} for index, entry in entries]
         if self.label_column is None:
             return made
         labels = columns[self.label_column]
@@ -184,22 +181,34 @@ class PixelDataset(Dataset[dict[str, Any]]):
                 raise ValueError(f"{self._name(index)} has no {self.label_column!r}: leave such rows out, filter(...)")
         return [row | {"labels": label} for row, label in zip(made, labels, strict=True)]
 
+    def _pixels(self, index: int, entry: Mapping[str, Any] | None) -> Tensor:
+        image = decode_image(entry, f"row {index}", mode=self.mode, split=self.rows.split)
+        try:
+            return self.transform(image)
+        except Exception as error:  # of any kind: it is the user's
+            name = _named(f"row {index}", entry, self.rows.split)
+            message = f"{name}: the transform fails on it, an image of mode {image.mode!r} and size {image.size}"
+            raise PixelError(f"{message} ({error!r})") from error
+
     def _name(self, index: int) -> str:
-        return _named(f"row {index}", self.rows[index][self.image_column])
+        return _named(f"row {index}", self.rows[index][self.image_column], self.rows.split)
 
 
-def decode_image(entry: Mapping[str, Any] | None, where: str, *, mode: str | None = None) -> Image.Image:
+def decode_image(
+    entry: Mapping[str, Any] | None, where: str, *, mode: str | None = None, split: str | None = None
+) -> Image.Image:
     """Open the entry of an undecoded `Image` column as `datasets` would: upright by its EXIF orientation.
 
     Args:
         entry: `bytes`, or a `path` to read them from.
         where: Names the row in errors.
         mode: Pillow's, which the image is converted to; None to leave it.
+        split: Names the data set in errors where the entry has no path.
 
     Raises:
         ValueError: It is null, no readable image, too large, or one of more than 8 bits a channel; names row and file.
     """
-    name = _named(where, entry)
+    name = _named(where, entry, split)
     path, content = (entry.get("path"), entry.get("bytes")) if entry else (None, None)
     if path is None and content is None:
         raise ValueError(f"{name} has no image: leave such rows out, dataset.filter(...)")
@@ -211,6 +220,8 @@ def decode_image(entry: Mapping[str, Any] | None, where: str, *, mode: str | Non
         raise ValueError(f"{name}: there is no such file") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large ({error}): shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS") from error
+    except UnidentifiedImageError:  # whose message holds an address in memory where there is no path
+        raise ValueError(f"{name} is no readable image (of no format that Pillow knows): repair or remove it") from None
     except Exception as error:  # of Pillow's readers: OSError, SyntaxError, RuntimeError, NotImplementedError, …
         raise ValueError(f"{name} is no readable image ({error}): repair or remove it") from error
     if image.mode not in _CONVERTIBLE:
@@ -218,6 +229,7 @@ def decode_image(entry: Mapping[str, Any] | None, where: str, *, mode: str | Non
     return image if mode in (None, image.mode) else image.convert(mode)
 
 
-def _named(where: str, entry: Mapping[str, Any] | None) -> str:
-    path = entry.get("path") if entry else None
-    return f"{where} ({path})" if path else where
+def _named(where: str, entry: Mapping[str, Any] | None, split: str | None) -> str:
+    """Add the entry's file, or else the split of its data set, where either is known."""
+    home = (entry.get("path") if entry else None) or (f"split {str(split)!r}" if split else None)
+    return f"{where} ({home})" if home else where

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import datasets
@@ -23,6 +24,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 MIRRORS: tuple[str, ...] = tuple(torchvision.datasets.MNIST.mirrors)
+_HIGHEST_LABEL = 255  # as the family's labels are bytes
 CHECKSUMS: dict[str, str] = dict(torchvision.datasets.MNIST.resources)  # file name → MD5
 
 
@@ -36,26 +38,32 @@ def load_mnist(
         mirrors: Addresses of folders to download from, tried in order. The files' MD5 sums are verified.
 
     Returns:
-        Splits `train` and `test` with columns `image` (`datasets.Image`, grey) and `label` (`datasets.ClassLabel`).
+        Splits `train` and `test` with columns `image` (`datasets.Image`, grey) and `label` (`datasets.ClassLabel`, of
+        the digits `0` to `9`, or up to the highest label of training where that is above 9).
 
     Raises:
         FileNotFoundError: The folder or one of its files is missing; the message names it.
-        IdxFormatError: A file is damaged, or images and labels do not fit together.
+        IdxFormatError: A file is damaged or empty, or images and labels do not fit together.
         ConnectionError: No mirror gave a file with the right checksum.
     """
     root = None if folder is None else Path(folder).expanduser()
     if root is not None and not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder: pass the one that holds {FILES['train'][0]}.gz and its kin")
     mirrors = tuple(mirrors)
-    splits = {}
+    splits = datasets.DatasetDict()
+    classes = 10
     for split, names in FILES.items():
-        images, labels = (_download(f"{name}.gz", mirrors) if root is None else _find(root, name) for name in names)
-        splits[split] = _read_split(images, labels)
-    return datasets.DatasetDict(splits)
+        paths = [_download(f"{name}.gz", mirrors) if root is None else _find(root, name) for name in names]
+        images, labels = _read_split(*paths)
+        if split == "train":
+            classes = max(classes, min(int(labels.max()), _HIGHEST_LABEL) + 1)
+        _check_labels(labels, classes, paths[1])
+        splits[split] = digit_rows(images, labels, [str(label) for label in range(classes)], split=split)
+    return splits
 
 
 def digit_rows(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], names: list[str] | None = None
+    images: NDArray[np.uint8], labels: NDArray[Any], names: list[str] | None = None, *, split: str | None = None
 ) -> datasets.Dataset:
     """Make rows of grey images and class labels, the images stored as PNG.
 
@@ -63,23 +71,33 @@ def digit_rows(
         images: (N, H, W) uint8, 0 is black.
         labels: (N,) class indices.
         names: Of the classes; by default the digits `0` to `9`.
+        split: The split's name.
     """
     names = [str(digit) for digit in range(10)] if names is None else names
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     encoded = [{"bytes": _png(image), "path": None} for image in images]
-    return datasets.Dataset.from_dict({"image": encoded, "label": labels.tolist()}, features=features)
+    named = None if split is None else datasets.NamedSplit(split)
+    return datasets.Dataset.from_dict({"image": encoded, "label": labels.tolist()}, features=features, split=named)
 
 
-def _read_split(image_file: Path, label_file: Path) -> datasets.Dataset:
+def _read_split(image_file: Path, label_file: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.ndim != 3 or images.dtype != np.uint8:
         raise IdxFormatError(f"{image_file} holds {images.dtype} {images.shape}, no images: expected uint8 (N, H, W)")
+    if not images.size:
+        raise IdxFormatError(f"{image_file} holds no pixel: its images have the shape {images.shape}")
     if labels.shape != images.shape[:1]:
         raise IdxFormatError(f"{label_file} holds labels {labels.shape} and {image_file} {len(images)} images")
-    wrong = np.flatnonzero((labels < 0) | (labels > 9))
+    if labels.dtype.kind not in "iu":
+        raise IdxFormatError(f"{label_file} holds labels of {labels.dtype}, which are no classes: expected integers")
+    return images, labels
+
+
+def _check_labels(labels: NDArray[Any], classes: int, label_file: Path) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
-        raise IdxFormatError(f"{label_file} holds the label {labels[wrong[0]]} at row {wrong[0]}: expected 0 to 9")
-    return digit_rows(images, labels)
+        found, expected = labels[wrong[0]], f"0 to {classes - 1}"
+        raise IdxFormatError(f"{label_file} holds the label {found} at row {wrong[0]}: expected {expected}")
 
 
 def _find(root: Path, name: str) -> Path:

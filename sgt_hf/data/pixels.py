@@ -43,7 +43,16 @@ class PixelTensors(Dataset[dict[str, Any]]):
 
 
 class PixelError(ValueError):
-    """Images that no model should be given; the message names one."""
+    """Images that no model should be given; the message names one.
+
+    Args:
+        message: Says which image, and what is wrong with it.
+        index: The image's position among those that were to make a batch; None where that is not known.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class PixelCollator:
@@ -64,7 +73,8 @@ class PixelCollator:
                 are stacked as transformers' `default_data_collator` does; what is no number or tensor stays out.
 
         Returns:
-            `pixel_values` (B, C, H, W), and `labels` (B,) int64, or (B, K) float of a multi-label task.
+            `pixel_values` (B, C, H, W) as `stack_images` makes them, and `labels` (B,) int64, or (B, K) float of a
+            multi-label task.
 
         Raises:
             PixelError: Integer, non-finite, or wrongly shaped images; names the row of the batch.
@@ -92,7 +102,8 @@ def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels:
         channels: Expected of every image; None for what most have.
 
     Returns:
-        (B, C, H, W)
+        (B, C, H, W) float32, which float64, NumPy's own, and float16, which saves memory, become too. Where all are
+        bfloat16 they stay it, for a model of such weights.
 
     Raises:
         PixelError: An image cannot be stacked, or should not be.
@@ -104,22 +115,24 @@ def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels:
     for index, image in enumerate(tensors):
         if not image.is_floating_point():
             advice = "scale it to floats, v2.ToDtype(torch.float32, scale=True), and normalise it"
-            raise PixelError(f"{name(index)}: is {image.dtype}: {advice}")
+            raise PixelError(f"{name(index)}: is {image.dtype}: {advice}", index)
         if image.dim() != 3:
-            raise PixelError(f"{name(index)}: has shape {tuple(image.shape)} instead of (C, H, W)")
+            raise PixelError(f"{name(index)}: has shape {tuple(image.shape)} instead of (C, H, W)", index)
     channels = _most_common([image.shape[0] for image in tensors]) if channels is None else channels
     size = _most_common([tuple(image.shape[1:]) for image in tensors])
     for index, image in enumerate(tensors):
         if image.shape[0] != channels:
             advice = f"convert it, PixelRecipe(channels={channels}, …)"
-            raise PixelError(f"{name(index)}: has {image.shape[0]} channels instead of {channels}: {advice}")
+            raise PixelError(f"{name(index)}: has {image.shape[0]} channels instead of {channels}: {advice}", index)
         if image.shape[1:] != size:
             advice = "resize them, PixelRecipe(size=(height, width))"
-            raise PixelError(f"{name(index)}: has {tuple(image.shape[1:])} pixels instead of {size}: {advice}")
+            raise PixelError(f"{name(index)}: has {tuple(image.shape[1:])} pixels instead of {size}: {advice}", index)
     pixels = torch.stack(tensors)
+    pixels = pixels if pixels.dtype == torch.bfloat16 else pixels.float()
     finite = pixels.flatten(1).isfinite().all(1)
     if not finite.all():
-        raise PixelError(f"{name(int((~finite).long().argmax()))}: holds NaN or infinity after the transform")
+        index = int((~finite).long().argmax())
+        raise PixelError(f"{name(index)}: holds NaN or infinity after the transform", index)
     return pixels
 
 
@@ -127,7 +140,8 @@ def _tensor(image: Any, name: Callable[[int], str], index: int) -> Tensor:
     try:
         return torch.as_tensor(image)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise PixelError(f"{name(index)}: is no (C, H, W) tensor ({error}): let the transform end in one") from error
+        message = f"{name(index)}: is no (C, H, W) tensor ({error}): let the transform end in one"
+        raise PixelError(message, index) from error
 
 
 def stack_labels(labels: Sequence[Any]) -> Tensor:

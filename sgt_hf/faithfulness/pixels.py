@@ -6,7 +6,7 @@ are computed once per method and used for every level and every fill.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from ..metrics.accuracy_drop import LEVELS
 from ..modes import measuring
 from ..ranking import ceil_share, select_top
 from ..saliency import reduce_scores
-from .rows import load_batches
+from .pixel_rows import check_scores, classes_of, count_classes, pixel_batches, refuse_classes
 
 Predictions = NDArray[np.int64]
 
@@ -64,17 +64,22 @@ def pixel_scores(
         the place of padding.
 
     Raises:
-        ValueError: An unknown method, no image, labels that are missing or not one class each, or scores that are not
-            finite.
+        ValueError: An unknown method, no image, images that no model should be given or of other channels than the
+            model's, labels that are missing or not one of its classes each, or scores that are not finite; names the
+            row.
     """
     methods = method_names(methods)
     refuse_double_product(methods, reduction)
     settings = settings or AttributionSettings()
     found: dict[str, list[Tensor]] = {method: [] for method in methods}
     deltas: dict[str, list[Tensor]] = {method: [] for method in methods}
+    num_labels = None
     with measuring(model):
-        for index, batch in _batches(model, dataset, adapter, batch_size):
-            targets = _classes_of(batch)
+        for index, batch in pixel_batches(model, dataset, adapter, batch_size):
+            targets = classes_of(batch, index)
+            if num_labels is None:
+                num_labels = count_classes(model, adapter, batch)
+            refuse_classes(targets, index, below=num_labels)
             point = Point(batch[adapter.main_input], adapter.eligible(batch), targets, index)
             for method in methods:
                 attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
@@ -116,13 +121,15 @@ def predictions_under_removal(
         (N, R) classes.
 
     Raises:
-        ValueError: The adapter does not know the fill, or there are not as many scores as images or as pixels.
+        ValueError: The adapter does not know the fill, a score is not finite, there are not as many scores as images or
+            as pixels (a series may be shorter than the scores), or no model should be given the images, see
+            `pixel_scores`.
     """
     adapter.check(masking=fill, granularity="token")
-    _check_scores(dataset, scores)
+    check_scores(dataset, scores)
     rows = []
     with measuring(model), torch.no_grad():
-        for index, batch in _batches(model, dataset, adapter, batch_size):
+        for index, batch in pixel_batches(model, dataset, adapter, batch_size):
             batch.pop("labels", None)
             own = seed + index[0]  # every batch draws its own
             masked = (remove_top(batch, adapter, scores[index], level, fill, seed=own) for level in levels)
@@ -136,16 +143,17 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
     Args:
         batch: Without labels.
         adapter: Of its model.
-        scores: (B, F), or wider: the batch's padding is at the end.
+        scores: (B, F), for series also wider: the padding of longer ones is at the end.
         level: Share of the eligible features, in [0, 1].
         fill: A masking of the adapter.
         seed: Of a fill that draws; torch's global generators are left as they are.
 
     Raises:
-        ValueError: There are fewer scores than features.
+        ValueError: There are fewer scores than features, or more than pixels.
     """
     eligible = adapter.eligible(batch)
-    if scores.dim() != 2 or scores.shape[1] < eligible.shape[1]:
+    surplus = scores.shape[-1] > eligible.shape[1] and adapter.main_input == "pixel_values"
+    if scores.dim() != 2 or scores.shape[1] < eligible.shape[1] or surplus:
         found, features = tuple(scores.shape[1:]), eligible.shape[1]
         raise ValueError(f"a sample's scores have shape {found} and it has {features} features: score each of them")
     sizes = scores[:, : eligible.shape[1]].abs().to(eligible.device)  # of a batch whose longest series is shorter
@@ -178,14 +186,15 @@ def images_without_top(
         seed: See `predictions_under_removal`.
 
     Raises:
-        ValueError: There are not as many scores as images or as pixels, no labels, or series in the place of images.
+        ValueError: There are not as many scores as images or as pixels, one is not finite, no labels, or series in the
+            place of images.
     """
-    _check_scores(dataset, scores)
+    check_scores(dataset, scores)
     if adapter.main_input != "pixel_values":
         raise ValueError(f"ROAR is of images alone, and {type(adapter).__name__} reads {adapter.main_input!r}")
     images, labels = [], []
-    for index, batch in _batches(model, dataset, adapter, batch_size):
-        labels.append(_classes_of(batch).cpu())
+    for index, batch in pixel_batches(model, dataset, adapter, batch_size):
+        labels.append(classes_of(batch, index).cpu())
         removed = remove_top(batch, adapter, scores[index], level, fill, seed=seed + index[0])
         images.append(removed[adapter.main_input].cpu())
     return PixelTensors(torch.cat(images), torch.cat(labels))
@@ -218,7 +227,7 @@ def retrained_predictions(
         (M, R) classes.
 
     Raises:
-        ValueError: There are not as many scores as images or as pixels.
+        ValueError: See `images_without_top` and `predictions_under_removal`.
     """
     adapter.check(masking=fill, granularity="token")
     columns = []
@@ -233,32 +242,6 @@ def retrained_predictions(
     return np.concatenate(columns, axis=1)
 
 
-def _batches(model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
-    if not len(dataset):
-        raise ValueError("the data set is empty: there is nothing to evaluate")
-    order = range(len(dataset))
-    cuts = [list(order[start : start + batch_size]) for start in range(0, len(dataset), batch_size)]
-    return load_batches(model, adapter, dataset, cuts)
-
-
-def _classes_of(batch: dict[str, Any]) -> Tensor:
-    """Take the labels out of a batch: (B,) int64, one class from 0 on each."""
-    labels: Tensor | None = batch.pop("labels", None)
-    if labels is not None and labels.dim() == 2 and labels.shape[1] == 1:
-        labels = labels.squeeze(1)
-    if labels is not None and (labels.dim() != 1 or labels.is_floating_point()):
-        raise ValueError(
-            f"labels are one class each, and these are {labels.dtype} of shape {tuple(labels.shape)}: several labels "
-            "train, but are not measured"
-        )
-    if labels is None or (labels < 0).any():
-        raise ValueError(
-            "a sample has no label, a class from 0 on, and it is the true label's score that is explained: "
-            "leave out samples without"
-        )
-    return labels
-
-
 def _predicted(model: nn.Module, adapter: Adapter, batch: Mapping[str, Tensor]) -> Tensor:
     return logits_of(model(**adapter.model_inputs(batch))).argmax(-1)
 
@@ -267,8 +250,3 @@ def _as_wide_as_the_widest(parts: Sequence[Tensor]) -> Tensor:
     """Join the scores of batches (B, F), those of shorter series padded at the end with 0."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([functional.pad(part, (0, width - part.shape[1])) for part in parts])
-
-
-def _check_scores(dataset: Any, scores: Tensor) -> None:
-    if len(scores) != len(dataset):
-        raise ValueError(f"there are scores of {len(scores)} images and the data set has {len(dataset)}")

@@ -9,6 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from .residual_blocks import own_activations
+
 _AUXILIARY = ("googlenet", "inception_v3")  # return several outputs while training
 
 
@@ -16,6 +18,8 @@ def build_network(
     architecture: str, *, num_labels: int, num_channels: int = 3, small_images: bool = False
 ) -> nn.Module:
     """Build torchvision's network, initialised as torchvision does, for some channels and classes.
+
+    It has torchvision's parameters by their names, and an activation module for each place, see `residual_blocks`.
 
     Args:
         architecture: torchvision's own name of a classifier.
@@ -35,6 +39,7 @@ def build_network(
     with torch.device("cpu") if architecture.startswith("regnet") else nullcontext():
         network = torchvision.models.get_model(architecture, weights=None, num_classes=num_labels)
     network.to(device)
+    own_activations(network)
     if small_images:
         if not isinstance(network, torchvision.models.ResNet):
             raise ValueError(f"small_images is a stem for ResNets, and {architecture!r} is none")

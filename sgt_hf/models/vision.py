@@ -22,7 +22,7 @@ class MnistCnnConfig(PretrainedConfig):
     """Settings of `MnistCnnForImageClassification`.
 
     Args:
-        num_channels: Of the images.
+        num_channels: Of the images, at least 1.
         image_size: Height and width in pixels, at least 6.
         channels: Of the two convolutions.
         hidden_size: Width of the layer between them and the output.
@@ -30,7 +30,7 @@ class MnistCnnConfig(PretrainedConfig):
         dropout: Probability in [0, 1), before the output layer.
 
     Raises:
-        ValueError: The image is too small for the network, or the configuration asks for regression.
+        ValueError: The image is too small for the network or has no channel, or the configuration asks for regression.
     """
 
     model_type = "mnist_cnn"
@@ -46,6 +46,7 @@ class MnistCnnConfig(PretrainedConfig):
         super().__post_init__(**kwargs)
         if self.image_size < _SMALLEST_IMAGE:
             raise ValueError(f"image_size must be ≥ {_SMALLEST_IMAGE} pixels, got {self.image_size}")
+        _refuse_no_channels(self)
         _refuse_regression(self)
 
 
@@ -140,11 +141,11 @@ class TorchvisionConfig(PretrainedConfig):
 
     Args:
         architecture: torchvision's own name of a classifier, `torchvision.models.list_models(torchvision.models)`.
-        num_channels: Of the images; where it is not 3, the first convolution is made anew for it.
+        num_channels: Of the images, at least 1; where it is not 3, the first convolution is made anew for it.
         small_images: For 32 × 32 images, ResNets only: a stem of one 3 × 3 convolution with stride 1, no max pooling.
 
     Raises:
-        ValueError: The configuration asks for regression.
+        ValueError: The images have no channel, or the configuration asks for regression.
     """
 
     model_type = "torchvision_classifier"
@@ -155,11 +156,15 @@ class TorchvisionConfig(PretrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        _refuse_no_channels(self)
         _refuse_regression(self)
 
 
 class TorchvisionForImageClassification(_ImageClassifier):
     """A classifier of torchvision with `config.num_labels` outputs, initialised as torchvision does.
+
+    The parameters have torchvision's names. The blocks of ResNets have an activation module for each place, so that
+    DeepLIFT takes those whose pooling does not overlap, as with `small_images`.
 
     `from_torchvision` starts from torchvision's pretrained weights; `from_pretrained` loads what was saved.
 
@@ -221,6 +226,11 @@ VISION_MODELS: dict[type[PretrainedConfig], type[PreTrainedModel]] = {
 def _pooled(length: int) -> int:
     """Height or width of what the MNIST network's convolutions and pooling leave of an image."""
     return (length - 4) // 2
+
+
+def _refuse_no_channels(config: MnistCnnConfig | TorchvisionConfig) -> None:
+    if config.num_channels < 1:
+        raise ValueError(f"num_channels must be ≥ 1, got {config.num_channels}")
 
 
 def _refuse_regression(config: PretrainedConfig) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..adapters import Adapter
+from ..adapters import Adapter, ImageAdapter
 from ..adapters.base import takes
+from ..adapters.image import channels_of, refuse_channels
 from ..faithfulness.rows import position_limit
 from .samples import sample_name
 
@@ -22,13 +23,15 @@ class BadBatches:
 
     Args:
         adapter: Of the model's inputs.
-        model: Whose table of positions limits a text's length, and whose forward may know no padding.
+        model: Whose table of positions limits a text's length, whose forward may know no padding, and
+            whose images have so many channels.
         accumulation: Micro-batches of a step.
     """
 
     def __init__(self, adapter: Adapter, model: nn.Module, accumulation: int) -> None:
         self._adapter = adapter
         is_text = adapter.main_input == "input_ids"
+        self._channels = channels_of(model) if isinstance(adapter, ImageAdapter) else None
         self._limit = _learned_positions(model) if is_text else None
         self._knows_padding = is_text or takes(model, "attention_mask")
         self._seen: deque[Batch] = deque(maxlen=accumulation)
@@ -44,7 +47,7 @@ class BadBatches:
 
         Raises:
             ValueError: A sample is longer than the model's table of positions, all of them are empty, or their lengths
-                differ and the model takes no `attention_mask`.
+                differ and the model takes no `attention_mask`; or images have other channels than the model's.
         """
         if not self._knows_padding and "attention_mask" in batch:
             raise ValueError(
@@ -55,6 +58,7 @@ class BadBatches:
         ids = batch.get(self._adapter.main_input)
         if not isinstance(ids, Tensor) or ids.dim() < 2:
             return
+        refuse_channels(ids, self._channels)
         width = ids.shape[1]
         if width == 0:
             raise ValueError(f"all {len(ids)} samples of the batch are empty: leave empty texts out of the data set")

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..adapters.base import Collator
+from ..data.odd_row import OF_ROWS, name_odd_row
 from ..data.other_columns import LABELS
 from ..data.series_rows import is_class
 from .samples import sample_name
@@ -17,7 +18,6 @@ from .samples import sample_name
 Row = Mapping[str, Any]
 
 _NO_LABEL = -100  # cross-entropy leaves it out
-_OF_ROWS = (LookupError, RuntimeError, TypeError, ValueError)
 
 
 class NamingCollator:
@@ -57,14 +57,14 @@ class NamingCollator:
 
         Raises:
             ValueError: A label is missing, is no class, is soft, or is not the K floats of a multi-label model.
-            Exception: What the collator raises, its message with the row's number where one row alone is at fault.
+            Exception: What the collator raises, its message with the row's number where one row is at fault.
         """
         try:
             batch = self._collator(rows)
-        except _OF_ROWS as error:
+        except OF_ROWS as error:
             if all(isinstance(row, Mapping) for row in rows):
                 self._refuse_labels(rows, error)
-                self._name_culprit(rows, error)
+                name_odd_row(error, rows, self._collator, lambda odd: sample_name(odd, rows[odd], self._dataset))
             raise
         labels = batch.get("labels", batch.get(self._name)) if isinstance(batch, Mapping) else None
         self._refuse_soft(labels, rows)
@@ -126,12 +126,3 @@ class NamingCollator:
             return values.dtype.kind == "f" and values.shape == (self._num_labels,)
         several = np.ndim(label) > 0  # labels at once, or one a token
         return several or is_class(label, self._num_labels) or np.array_equal(label, _NO_LABEL)
-
-    def _name_culprit(self, rows: Sequence[Row], error: Exception) -> None:
-        """Add to an error the first row that makes no batch by itself either."""
-        for index, row in enumerate(rows):
-            try:
-                self._collator([dict(row)])
-            except _OF_ROWS:
-                error.args = (f"{error} [{sample_name(index, row, self._dataset)}]",)
-                return

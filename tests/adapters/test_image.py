@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -88,6 +90,30 @@ def test_uniform_values_lie_in_the_range_of_the_sample_and_channel():
             assert high - 20 < found[b, c].max() <= high
     found = mask(ImageAdapter(value_range=([0, 10, 20], [1, 11, 21])), pixels, drop, "uniform")
     assert [found[:, c].floor().unique().tolist() for c in range(3)] == [[0], [10], [20]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"value_range": (3.0, -3.0)}, r"value_range must be \(low, high\) with low ≤ high .* got \(3\.0, -3\.0\)"),
+        ({"value_range": ([0, 1, 0], [1, 0, 1])}, "low ≤ high in every channel"),
+        ({"value_range": (0.0, math.nan)}, "each side of value_range must be a finite number"),
+        ({"value_range": ([0, 0], [1, 1, 1])}, "value_range has 2 values for low and 3 for high"),
+        ({"value_range": (0.0,)}, r"value_range must be \(low, high\), got \(0\.0,\)"),
+        ({"black": math.nan}, "black must be a finite number, or one a channel, got nan"),
+        ({"black": [0.0, math.inf, 0.0]}, "black must be a finite number"),
+        ({"black": []}, "black must be a finite number"),
+    ],
+)
+def test_values_that_no_pixel_has_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ImageAdapter(**settings)
+
+
+def test_a_range_of_another_number_of_channels_is_refused():
+    adapter = ImageAdapter(value_range=([0, 0], 1))
+    with pytest.raises(ValueError, match=r"value_range has 2 values a side, and the images have 3 channel\(s\)"):
+        adapter.mask({"pixel_values": images()}, torch.ones(2, 6, dtype=torch.bool), "uniform")
 
 
 def test_channels_last_images_stay_channels_last():
@@ -302,5 +328,5 @@ def test_bad_images_stop_the_training_by_name(tmp_path):
             run.train()
     run = trainer(make("mnist_cnn"), tmp_path)
     run.train_dataset = PixelTensors(data().pixel_values[:, :1], data().labels)
-    with pytest.raises(ValueError, match=r"shape \(B, 3, H, W\), got \(4, 1, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"images have 1 channels, .* being \(4, 1, 16, 16\), and the model takes 3"):
         run.train()

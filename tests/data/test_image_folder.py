@@ -90,3 +90,32 @@ def test_other_words_for_splits(tmp_path):
     below = folders(tmp_path / "b", *(f"data/{split}/{one}" for split in ("train", "test") for one in "xy"))
     with pytest.raises(ValueError, match=r"holds splits one level down: pass .*data"):
         load_image_folder(below)
+
+
+@pytest.mark.parametrize("split", ["train", ""])
+@pytest.mark.parametrize(
+    ("make", "file", "problem"),
+    [
+        (lambda path: path.write_text("file_name,foo\nx/0.png,1\n"), "metadata.csv", "holds labels of its own"),
+        (lambda path: path.write_text(""), "x/metadata.jsonl", "holds labels of its own"),
+        (lambda path: picture().save(path), "x/sub/0.png", "is in a folder within a class, .* of a class 'sub'"),
+        (lambda path: path.symlink_to("/nowhere/0.png"), "x/9.PNG", "is a link to a file that is not there"),
+    ],
+)
+def test_what_would_be_loaded_otherwise_than_it_looks_is_named(tmp_path, split, make, file, problem):
+    root = folders(tmp_path, *(f"{split}/{name}".strip("/") for name in "xy"))
+    path = root / split / file
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    with pytest.raises(ValueError, match=rf"^{path} {problem}"):
+        load_image_folder(root)
+
+
+def test_what_is_no_image_stays_out(tmp_path):
+    root = folders(tmp_path, "x", "y")
+    (root / "x" / "notes.txt").write_text("two birds")
+    (root / "x" / "drawing.png").mkdir()
+    (root / "x" / "linked.png").symlink_to(root / "y" / "0.png")
+    (root / "x" / ".thumbnails").mkdir()
+    picture().save(root / "x" / ".thumbnails" / "0.png")
+    assert len(load_image_folder(root)["train"]) == 5

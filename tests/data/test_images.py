@@ -47,10 +47,10 @@ def picture(shape=(4, 5, 3), *, seed=0, mode=None):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8), mode=mode)
 
 
-def rows_of(images, labels=None):
+def rows_of(images, labels=None, split=None):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     labels = [0] * len(images) if labels is None else labels
-    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features, split=split)
 
 
 def png(image):
@@ -162,6 +162,9 @@ def test_an_unreadable_image_is_named():
         broken[1]
     with pytest.raises(ValueError, match=r"row 1 \(cat/7\.png\) is no readable image"):
         broken.preloaded()
+    without = rows_of([{"bytes": b"no picture", "path": None}], split="test")  # as a parquet file may hold it
+    with pytest.raises(ValueError, match=r"^row 0 \(split 'test'\) is no readable image \(of no format that Pillow"):
+        PixelDataset(without, RGB.transform())[0]
     cut = {"bytes": png(picture((40, 40, 3)))[:300], "path": None}
     with pytest.raises(ValueError, match=r"^row 3 is no readable image"):
         decode_image(cut, "row 3")
@@ -239,6 +242,22 @@ def test_a_transform_that_makes_nan_or_another_shape_names_row_and_file(folder):
         PixelDataset(folder, spoilt)[3]
     with pytest.raises(PixelError, match=r"row 3 \(.*a/3\.png\): has shape \(4, 6\) instead of \(C, H, W\)"):
         PixelDataset(folder, lambda image: RGB.transform()(image)[0])[3]
+
+
+def test_a_transform_that_fails_names_row_and_file(folder, tmp_path):
+    def spoilt(image):
+        if image.size == (6, 4):
+            raise ZeroDivisionError("no width")
+        return RGB.transform()(image)
+
+    message = (
+        r"row 3 \(.*a/3\.png\): the transform fails on it, .*'RGB' and size \(6, 4\) \(ZeroDivisionError\('no width"
+    )
+    rows = PixelDataset(folder, spoilt)
+    for fail in (lambda: rows[3], rows.preloaded):
+        with pytest.raises(PixelError, match=message) as caught:
+            fail()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_transform_to_an_array_and_to_no_tensor(folder):
@@ -319,6 +338,14 @@ def test_cifar_from_parquet(tmp_path):
         labels.to_parquet(tmp_path / "test.parquet")
         with pytest.raises(ValueError, match=rf"test\.parquet.*{message}"):
             load_cifar10(tmp_path)
+    rows.select([]).to_parquet(tmp_path / "test.parquet")
+    with pytest.raises(ValueError, match=r"test\.parquet is no parquet file of images .* \(.*no data"):
+        load_cifar10(tmp_path)
+    datasets.Dataset.from_dict({"image": [{"bytes": b"?", "path": None}], "label": [0]}).to_parquet(
+        tmp_path / "test.parquet"
+    )
+    with pytest.raises(ValueError, match=r"^row 0 \(split 'test'\) is no readable image"):
+        PixelDataset(load_cifar10(tmp_path)["test"], CIFAR10.transform())[0]
     (tmp_path / "test.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"test\.parquet does not exist"):
         load_cifar10(tmp_path)

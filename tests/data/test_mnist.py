@@ -10,7 +10,9 @@ import pytest
 
 from sgt_hf.data import mnist
 from sgt_hf.data.idx import IdxFormatError
+from sgt_hf.data.images import PixelDataset
 from sgt_hf.data.mnist import CHECKSUMS, FILES, load_mnist
+from sgt_hf.data.pixels import PixelError
 from tests.data.idx_folder import small_mnist
 
 
@@ -122,6 +124,42 @@ def test_images_and_labels_that_do_not_fit(tmp_path):
     (tmp_path / label_file).write_bytes(bytes([0, 0, 9, 1, 0, 0, 0, 6, 0, 255, 2, 1, 4, 5]))  # signed bytes
     with pytest.raises(IdxFormatError, match=r"holds the label -1 at row 1: expected 0 to 9"):
         load_mnist(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (FILES["train"][1], [0, 0, 13, 1, 0, 0, 0, 12] + [63, 0, 0, 0] * 12, "labels of float32, which are no classes"),
+        (FILES["train"][1], [0, 0, 12, 1, 0, 0, 0, 12] + [0, 0, 1, 0] * 12, "label 256 at row 0: expected 0 to 255"),
+        (FILES["train"][0], [0, 0, 8, 3, 0, 0, 0, 12] + [0] * 8, r"no pixel: its images have the shape \(12, 0, 0\)"),
+        (FILES["test"][0], [0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 28], r"no pixel: .* shape \(0, 28, 28\)"),
+    ],
+)
+def test_what_makes_no_data_set_is_named(tmp_path, name, content, problem):
+    small_mnist(tmp_path, zipped=False)
+    (tmp_path / name).write_bytes(bytes(content))
+    with pytest.raises(IdxFormatError, match=rf"{name} holds .*{problem}"):
+        load_mnist(tmp_path)
+
+
+def test_more_classes_than_ten(tmp_path):
+    """EMNIST's letters are numbered from 1 to 26."""
+    small_mnist(tmp_path, zipped=False)
+    (tmp_path / FILES["train"][1]).write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 12, *range(15, 27)]))
+    found = load_mnist(tmp_path)
+    for split in found.values():
+        assert split.features["label"].names == [str(label) for label in range(27)]
+    assert found["train"]["label"][:] == list(range(15, 27))
+    (tmp_path / FILES["test"][1]).write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 6, 0, 1, 2, 3, 4, 27]))
+    with pytest.raises(IdxFormatError, match="holds the label 27 at row 5: expected 0 to 26"):
+        load_mnist(tmp_path)
+
+
+def test_an_image_of_it_is_named_by_its_split(tmp_path):
+    small_mnist(tmp_path)
+    rows = PixelDataset(load_mnist(tmp_path)["test"], lambda image: image)
+    with pytest.raises(PixelError, match=r"^row 4 \(split 'test'\): is no"):
+        rows[4]
 
 
 @pytest.mark.slow

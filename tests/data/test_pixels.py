@@ -54,6 +54,15 @@ def test_other_columns_are_stacked_as_transformers_does():
     assert set(PixelCollator()([row | others for row in images((3, 4, 4))])) == {"pixel_values", "labels"}
 
 
+def test_floats_of_another_size_are_float32():
+    for dtype, expected in ((torch.float64, torch.float32), (torch.float16, torch.float32), (torch.bfloat16,) * 2):
+        rows = [row | {"pixel_values": row["pixel_values"].to(dtype)} for row in images((3, 4, 4), (3, 4, 4))]
+        assert PixelCollator()(rows)["pixel_values"].dtype == expected
+    with pytest.raises(PixelError, match="image 0: holds NaN or infinity") as caught:
+        PixelCollator()([{"pixel_values": np.full((3, 4, 4), 1e300)}])  # which float32 cannot hold
+    assert caught.value.index == 0
+
+
 class Weighted(nn.Module):
     """A model whose forward takes a weight of each image."""
 
@@ -89,6 +98,16 @@ def test_another_input_of_the_model_arrives_so_that_no_guidance_is_trainer(tmp_p
     assert torch.equal(plain, trained(tmp_path, SaliencyGuidedTrainer, rows, sgt_kl_weight=0.0))
     assert not torch.equal(plain, trained(tmp_path, Trainer, rows_of()))
     assert torch.isfinite(trained(tmp_path, SaliencyGuidedTrainer, rows)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_images_of_another_float_train_as_float32(tmp_path, dtype):
+    rows = [row | {"pixel_values": row["pixel_values"].half()} for row in rows_of()]
+    found = [
+        trained(tmp_path, SaliencyGuidedTrainer, [row | {"pixel_values": row["pixel_values"].to(kind)} for row in rows])
+        for kind in (dtype, torch.float32)
+    ]
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, lambda label: torch.tensor(label, dtype=torch.uint8)])

@@ -5,10 +5,11 @@ from fractions import Fraction
 import pytest
 import torch
 from torch import nn
+from transformers import ConvNextConfig, ConvNextForImageClassification
 
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
-from sgt_hf.data.pixels import PixelTensors
+from sgt_hf.data.pixels import PixelError, PixelTensors
 from sgt_hf.faithfulness.pixels import (
     images_without_top,
     pixel_scores,
@@ -205,6 +206,42 @@ def test_roar_keeps_to_the_batch_size():
     assert images.asked == [2] * 6
 
 
+def score(images, model=None, adapter=None, **how):
+    return pixel_scores(model or Linear(), images, adapter or ImageAdapter(), methods=("gradient",), **how)
+
+
+def remove(images, model=None, adapter=None, **how):
+    nothing = torch.zeros(len(images), 4)
+    return predictions_under_removal(model or Linear(), images, adapter or ImageAdapter(black=0.0), nothing, **how)
+
+
+@pytest.mark.parametrize("measure", [score, remove])
+def test_an_image_that_no_model_should_be_given_is_named_by_its_row(measure):
+    """The batch's sixth image, and not the sixth of the data set."""
+    images = [{"pixel_values": image, "labels": 0} for image in data(20).pixel_values]
+    images[13]["pixel_values"][1, 0, 1] = torch.nan
+    with pytest.raises(PixelError, match=r"image 5: holds NaN or infinity .* \[row 13 of the data set\]$"):
+        measure(images, batch_size=8)
+    images[13]["pixel_values"] = torch.zeros(3, 3, 2)
+    with pytest.raises(PixelError, match=r"image 5: has \(3, 2\) pixels .* \[row 13 of the data set\]$"):
+        measure(images, batch_size=8)
+
+
+def test_a_series_that_is_not_finite_is_named_by_its_row():
+    rows = [{"input_values": torch.full((4, 2), torch.nan if i == 13 else 0.0), "labels": 0} for i in range(20)]
+    with pytest.raises(ValueError, match=r"of row 5 of the batch is nan .* \[row 13 of the data set\]$"):
+        score(rows, LastStep(), SeriesAdapter(), batch_size=8)
+
+
+@pytest.mark.parametrize("measure", [score, remove])
+def test_images_of_other_channels_than_the_models(measure):
+    model = ConvNextForImageClassification(ConvNextConfig(hidden_sizes=[4], depths=[1], num_stages=1, num_channels=1))
+    with pytest.raises(
+        ValueError, match=r"images have 3 channels, .* being \(5, 3, 2, 2\), and the model takes 1: conv"
+    ):
+        measure(data(), model)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -246,6 +283,25 @@ def test_roar_keeps_to_the_batch_size():
                 rf"a sample's scores have shape {re.escape(str(shape))} and it has 4 features",
             )
             for shape in ((1,), (3,), (2, 2), ())
+        ),
+        (
+            lambda: predictions_under_removal(Linear(), data(), ImageAdapter(black=0.0), torch.zeros(5, 6)),
+            r"a sample's scores have shape \(6,\) and it has 4 features",
+        ),
+        (
+            lambda: predictions_under_removal(
+                Linear(), data(), ImageAdapter(black=0.0), torch.tensor([0.0, 0, 0, torch.nan, 0])[:, None].expand(5, 4)
+            ),
+            "a score of row 3 of the data set is NaN or infinite",
+        ),
+        (lambda: score(data(), batch_size=0), "batch_size must be ≥ 1, got 0"),
+        (
+            lambda: score(PixelTensors(data().pixel_values, torch.tensor([0, 1, 2, 7, 0])), batch_size=2),
+            "row 3 of the data set has the label 7, .* classes from 0 to 2, for the model has 3 outputs",
+        ),
+        (
+            lambda: score(PixelTensors(data().pixel_values, torch.tensor([0, 1, 2, -100, 0])), batch_size=2),
+            "row 3 of the data set has the label -100, .* classes from 0 on",
         ),
         (
             lambda: images_without_top(Linear(), data(), ImageAdapter(), torch.zeros(5, 1), level=0.5),

@@ -7,6 +7,7 @@ from transformers import AutoModelForImageClassification
 from sgt_hf.adapters import ImageAdapter
 from sgt_hf.attribution import ATTRIBUTIONS, AttributionSettings, Point
 from sgt_hf.attribution.completeness import relative_delta
+from sgt_hf.models.torchvision_networks import build_network
 from sgt_hf.models.vision import (
     MnistCnnConfig,
     MnistCnnForImageClassification,
@@ -116,6 +117,39 @@ def test_from_the_configuration_it_starts_as_torchvision_does():
         assert torch.equal(ours.network.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+def test_residual_blocks_are_torchvisions_but_for_their_activations(architecture):
+    torch.manual_seed(0)
+    ours = build_network(architecture, num_labels=3)
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(architecture, num_classes=3)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    pixels = torch.randn(2, 3, 32, 32)
+    for training in (True, False):  # which also moves the running means alike
+        assert torch.equal(ours.train(training)(pixels), theirs.train(training)(pixels))
+
+
+@pytest.mark.parametrize("method", ["deep_lift", "deep_shap"])
+def test_deep_lift_is_complete_on_a_resnet_for_small_images(method):
+    model = resnet()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):  # so that every branch counts
+                module.running_mean.normal_()
+                module.bias.normal_()
+    pixels, labels = torch.randn(3, 3, 8, 8), torch.tensor([0, 1, 2])
+    point = Point(pixels, torch.ones(3, 64, dtype=torch.bool), labels, [0, 1, 2])
+    settings = AttributionSettings(baseline="constant", shap_baselines=3)
+    with evaluating(model), torch.no_grad():
+        logits = model(torch.cat([pixels, torch.full((1, 3, 8, 8), -0.4)])).logits
+    with evaluating(model):
+        found = ATTRIBUTIONS[method](model, ImageAdapter(black=-0.4), {"pixel_values": pixels}, point, settings)
+    assert relative_delta(found, dim=1).max() < 1e-4
+    if method == "deep_lift":
+        gained = (logits[:3] - logits[3]).gather(1, labels[:, None])[:, 0]
+        torch.testing.assert_close(found.values.flatten(1).sum(1), gained, rtol=1e-3, atol=1e-3)
+
+
 def test_the_stem_for_small_images():
     network = resnet().network
     assert (network.conv1.kernel_size, network.conv1.stride, network.conv1.padding) == ((3, 3), (1, 1), (1, 1))
@@ -140,6 +174,8 @@ def test_grey_images_get_a_first_convolution_of_their_own():
         (lambda: resnet(architecture="googlenet"), "'googlenet' returns several outputs while training"),
         (lambda: resnet(architecture="squeezenet1_1"), "a stem for ResNets, and 'squeezenet1_1' is none"),
         (lambda: MnistCnnConfig(image_size=5), "image_size must be ≥ 6 pixels, got 5"),
+        (lambda: MnistCnnConfig(num_channels=0), "num_channels must be ≥ 1, got 0"),
+        (lambda: TorchvisionConfig(num_channels=0), "num_channels must be ≥ 1, got 0"),
         (lambda: MnistCnnConfig(num_labels=1), "num_labels=1 is a regression"),
         (lambda: TorchvisionConfig(problem_type="regression"), "problem_type='regression' .* is a regression"),
         (lambda: cnn()(torch.zeros(2, 1, 16, 8)), r"images of 8 × 8 pixels, got 16 × 8: resize them, or set"),

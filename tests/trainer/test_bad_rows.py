@@ -5,10 +5,11 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
+from transformers import ConvNextConfig, ConvNextForImageClassification
 
 from sgt_hf import SaliencyGuidedTrainer
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
-from sgt_hf.data.pixels import PixelTensors
+from sgt_hf.data.pixels import PixelError, PixelTensors
 from sgt_hf.models.series import SeriesLstmConfig, SeriesLstmForSeries, TcnConfig, TcnForSeries
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
 from tests.tiny import make_rows, make_tokenizer
@@ -151,6 +152,40 @@ def test_a_pixel_that_is_not_finite_names_the_row(tmp_path):
     images.pixel_values[5, 0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"image (\d): holds NaN .* \[sample \1 of the batch \(row 5 of the data set"):
         train(tmp_path, images, model=MnistCnnForImageClassification(MnistCnnConfig(num_labels=10)))
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (torch.rand(1, 28, 30), r"has \(28, 30\) pixels instead of \(28, 28\)"),
+        (torch.rand(3, 28, 28), "has 3 channels instead of 1"),
+        (torch.zeros(1, 28, 28, dtype=torch.uint8), "is torch.uint8"),
+        (torch.rand(28, 28), r"has shape \(28, 28\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, "with_transform"])
+def test_an_image_unlike_the_others_names_the_row(tmp_path, kind, image, problem):
+    images = [*torch.rand(5, 1, 28, 28), image, *torch.rand(2, 1, 28, 28)]
+    rows = [{"pixel_values": image, "labels": i} for i, image in enumerate(images)]
+    if kind == "with_transform":
+        numbers = Dataset.from_dict({"number": range(8)})
+        rows = numbers.with_transform(
+            lambda batch: {"pixel_values": [images[i] for i in batch["number"]], "labels": batch["number"]}
+        )
+    message = rf"image (\d): {problem}.* \[sample \1 of the batch \(row 5 of the data set\)\]"
+    model = MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
+    with pytest.raises(PixelError, match=message):
+        train(tmp_path, rows, model=model, remove_unused_columns=False)
+
+
+@pytest.mark.parametrize("images", [torch.rand(8, 1, 8, 8), torch.rand(8, 8, 8, 3)])
+def test_images_of_other_channels_than_the_models(tmp_path, images):
+    """ConvNeXt's own message has no numbers."""
+    model = ConvNextForImageClassification(ConvNextConfig(hidden_sizes=[4], depths=[1], num_stages=1))
+    rows = PixelTensors(images, torch.arange(8) % 2)
+    message = rf"images have {images.shape[1]} channels, .* being \(4, .*\), and the model takes 3: convert them"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, rows, model=model)
 
 
 @pytest.mark.parametrize("unequal", [False, True])

@@ -1,0 +1,39 @@
+"""Which row of a batch is at fault where its collator raises, added to the error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .pixels import PixelError
+
+OF_ROWS = (LookupError, RuntimeError, TypeError, ValueError)  # what rows make a collator raise
+
+
+def name_odd_row(
+    error: Exception,
+    rows: Sequence[Mapping[str, Any]],
+    collator: Callable[[list[Any]], Any],
+    name: Callable[[int], str],
+) -> None:
+    """Add to an error's message the row that it is about: the one it knows, or the first that makes no batch alone.
+
+    Args:
+        error: What `collator` raised for the rows; it is left as it is where no row is at fault by itself.
+        rows: Of one batch.
+        collator: Called again on single rows.
+        name: From a row's position in the batch to what the message calls it.
+    """
+    odd = error.index if isinstance(error, PixelError) else _first_alone(rows, collator)
+    if odd is not None:
+        error.args = (f"{error} [{name(odd)}]",)
+
+
+def _first_alone(rows: Sequence[Mapping[str, Any]], collator: Callable[[list[Any]], Any]) -> int | None:
+    """The first row that makes no batch by itself either."""
+    for index, row in enumerate(rows):
+        try:
+            collator([dict(row)])
+        except OF_ROWS:
+            return index
+    return None
