@@ -28,22 +28,25 @@ class Difference:
         method: Whose rankings.
         metric: `comprehensiveness` or `sufficiency`; with `_gain`, counted from the model's own random rankings; with
             `normalized_` before it, between the text's own limits.
-        interval: Mean over texts of the paired differences and its bootstrap interval.
+        interval: Mean over texts of the paired differences and its bootstrap interval, over documents where texts share
+            them.
         texts: How many texts it is the mean of.
+        documents: How many documents these texts show, where several show one; else None.
     """
 
     method: str
     metric: str
     interval: Interval
     texts: int
+    documents: int | None = None
 
     @property
     def verdict(self) -> str:
         """`first` or `second`, the model that does better, or `undecided` where the interval holds zero.
 
-        Of comprehensiveness higher is better, of sufficiency lower. Fewer than six texts decide nothing.
+        Of comprehensiveness higher is better, of sufficiency lower. Fewer than six texts, or documents, decide nothing.
         """
-        if self.texts < FEWEST_TEXTS or not self.interval.excludes_zero:
+        if (self.texts if self.documents is None else self.documents) < FEWEST_TEXTS or not self.interval.excludes_zero:
             return "undecided"
         return "first" if (self.interval.mean > 0) == ("comprehensiveness" in self.metric) else "second"
 
@@ -69,6 +72,8 @@ class Comparison:
             mean, low, high = found.interval
             interval = f"[{low:.3f}, {high:.3f}]"
             lines.append(f"{found.method:22}{found.metric:30}{mean:8.3f}{interval:>20}{found.texts:7}  {found.verdict}")
+        shared = [found.documents for found in self.differences.values() if found.documents is not None]
+        lines += [f"several texts show one document: intervals draw the {max(shared)} documents"] if shared else []
         first, second = self.mean_confidence
         return "\n".join([*lines, f"mean confidence {first:.3f} and {second:.3f}", self.provenance])
 
@@ -77,6 +82,8 @@ def compare(
     first: FaithfulnessReport, second: FaithfulnessReport, *, confidence: float = 0.95, seed: int = 0
 ) -> Comparison:
     """Compare two models on the same texts, text by text.
+
+    Where several texts show one document, as claims of FEVER do, the intervals draw documents and not texts.
 
     Args:
         first: Of one model.
@@ -101,7 +108,7 @@ def compare(
     _warn_of_advantages(first.provenance, second.provenance, means)
     common = str(replace(first.provenance, **_OWN))
     own = [_own("first", first.provenance), _own("second", second.provenance)]
-    differences = {}
+    differences, documents = {}, first.documents
     shared = [name for name in first.methods if name in second.methods]
     # A measured ranking may lie beyond the limits that a search found, and both are to have the same chance of it.
     first, second = (replace(each, curves={name: each.curves[name] for name in shared}) for each in (first, second))
@@ -109,10 +116,12 @@ def compare(
         one, other = _values(first, method), _values(second, method)
         for metric in (name for name in one if name in other):
             paired = one[metric] - other[metric]
-            known = paired[~np.isnan(paired)]  # NAOPC of a text whose rankings all do alike
-            if len(known):
-                interval = bootstrap_mean(known, confidence=confidence, seed=seed)
-                differences[method, metric] = Difference(method, metric, interval, len(known))
+            known = ~np.isnan(paired)  # NAOPC of a text whose rankings all do alike
+            if known.any():
+                clusters = None if documents is None else documents[known]
+                interval = bootstrap_mean(paired[known], clusters=clusters, confidence=confidence, seed=seed)
+                count = None if clusters is None else len(np.unique(clusters))
+                differences[method, metric] = Difference(method, metric, interval, int(known.sum()), count)
     return Comparison(differences, means, "; ".join([common, *own]))
 
 

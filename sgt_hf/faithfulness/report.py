@@ -111,6 +111,18 @@ class FaithfulnessReport:
         return both[0], both[1]
 
     @property
+    def documents(self) -> NDArray[np.int64] | None:
+        """(N,) numbers of the texts' first documents, where several texts show one, as claims of FEVER do; else None.
+
+        Such texts are no independent examples: an interval draws their documents.
+        """
+        identities = None if self.predictions is None else self.predictions.identities
+        names = [one.docids[0] for one in identities or [] if one.docids]
+        if not identities or len(set(names)) == len(identities) or len(names) < len(identities):
+            return None
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, `random` last."""
         return tuple(self.curves)

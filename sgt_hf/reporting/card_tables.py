@@ -39,13 +39,25 @@ class MethodRow:
     normalized: dict[str, Interval]
 
 
-def interval(values: NDArray[Any]) -> Interval:
-    """Return mean and percentile bootstrap interval over examples.
+def interval(values: NDArray[Any], documents: NDArray[np.int64] | None = None) -> Interval:
+    """Return mean and percentile bootstrap interval over examples, or over the documents that several of them show.
 
     Args:
-        values: (N,) one per example, finite.
+        values: (N,) one per example; those that are not a number are left out.
+        documents: See `FaithfulnessReport.documents`.
     """
-    return bootstrap_mean(values, confidence=CONFIDENCE, resamples=RESAMPLES)
+    known = ~np.isnan(values)
+    clusters = None if documents is None else documents[known]
+    return bootstrap_mean(values[known], clusters=clusters, confidence=CONFIDENCE, resamples=RESAMPLES)
+
+
+def drawn(report: FaithfulnessReport) -> str:
+    """Return what the intervals are over.
+
+    Args:
+        report: Of an evaluation.
+    """
+    return "examples" if report.documents is None else "documents"
 
 
 def accuracy_of(report: FaithfulnessReport) -> Interval | None:
@@ -54,18 +66,9 @@ def accuracy_of(report: FaithfulnessReport) -> Interval | None:
     Args:
         report: Of an evaluation.
     """
-    right = right_of(report)
-    return interval(right) if len(right) else None
-
-
-def right_of(report: FaithfulnessReport) -> NDArray[np.bool_]:
-    """Return of each text that has a label whether it was predicted right.
-
-    Args:
-        report: Of an evaluation.
-    """
-    labels = np.full(len(report.full), -1) if report.labels is None else report.labels
-    return (report.predicted == labels)[labels >= 0]
+    if report.labels is None:
+        return None
+    return interval(np.where(report.labels >= 0, report.predicted == report.labels, np.nan), report.documents)
 
 
 def method_rows(report: FaithfulnessReport) -> list[MethodRow]:
@@ -75,7 +78,7 @@ def method_rows(report: FaithfulnessReport) -> list[MethodRow]:
         report: Of an evaluation.
     """
     chance = report["random"]
-    return [_method_row(method, report[method], chance) for method in report.methods]
+    return [_method_row(method, report, chance) for method in report.methods]
 
 
 def faithfulness_table(rows: Sequence[MethodRow]) -> Markdown:
@@ -161,7 +164,7 @@ def _results(evaluation: Evaluation, task: str) -> Iterator[EvalResult]:
     if (report := evaluation.report) is None:
         return
     if (accuracy := accuracy_of(report)) is not None:
-        args = _arguments(len(right_of(report)), accuracy)
+        args = _arguments(report.texts()["accuracy"], accuracy, report)
         yield EvalResult(
             **where, metric_type="accuracy", metric_name="accuracy", metric_value=accuracy.mean, metric_args=args
         )
@@ -174,13 +177,13 @@ def _results(evaluation: Evaluation, task: str) -> Iterator[EvalResult]:
                 metric_value=value.mean,
                 # What makes two numbers of one name different numbers.
                 metric_config=", ".join(f"{key}={setting}" for key, setting in asdict(report.provenance).items()),
-                metric_args=_arguments(len(report.full), value) | _measured(report, row.method),
+                metric_args=_arguments(len(report.full), value, report) | _measured(report, row.method),
             )
 
 
-def _arguments(n: int, value: Interval) -> dict[str, Any]:
+def _arguments(n: int, value: Interval, report: FaithfulnessReport) -> dict[str, Any]:
     bounds = [value.low, value.high]
-    return {"n": n, "interval": bounds, "confidence": CONFIDENCE, "interval_over": "examples"}
+    return {"n": n, "interval": bounds, "confidence": CONFIDENCE, "interval_over": drawn(report)}
 
 
 def _measured(report: FaithfulnessReport, method: str) -> dict[str, Any]:
@@ -196,16 +199,17 @@ def _measured(report: FaithfulnessReport, method: str) -> dict[str, Any]:
     }
 
 
-def _method_row(method: str, result: Faithfulness, chance: Faithfulness) -> MethodRow:
+def _method_row(method: str, report: FaithfulnessReport, chance: Faithfulness) -> MethodRow:
+    result, documents = report[method], report.documents
     values = {kind: getattr(result, kind) for kind in _KINDS}
     found = {kind: getattr(result, f"normalized_{kind}") for kind in _KINDS}
-    known = {kind: array[np.isfinite(array)] for kind, array in found.items() if array is not None}
+    known = {kind: array for kind, array in found.items() if array is not None and np.isfinite(array).any()}
     differences = {} if method == "random" else {kind: values[kind] - getattr(chance, kind) for kind in _KINDS}
     return MethodRow(
         method=method,
-        values={kind: interval(array) for kind, array in values.items()},
-        over_random={kind: interval(array) for kind, array in differences.items()},
-        normalized={kind: interval(array) for kind, array in known.items() if len(array)},
+        values={kind: interval(array, documents) for kind, array in values.items()},
+        over_random={kind: interval(array, documents) for kind, array in differences.items()},
+        normalized={kind: interval(array, documents) for kind, array in known.items()},
     )
 
 

@@ -27,7 +27,6 @@ from .card_tables import (
     method_rows,
     metrics_table,
     named,
-    right_of,
     shown,
 )
 from .card_usage import PIPELINES, loading, usage
@@ -139,6 +138,7 @@ def _contents(facts: CardFacts) -> dict[str, Any]:
         "limits": [Markdown(limit) for limit in limits(facts)],
         "confidence": f"{100 * CONFIDENCE:g}",
         "resamples": RESAMPLES,
+        "shared": any(one.report is not None and one.report.documents is not None for one in facts.evaluations),
     }
 
 
@@ -174,7 +174,7 @@ def _sections(evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
             "metrics": metrics_table(evaluation) if evaluation.metrics else None,
             "report": report,
             "accuracy": None if accuracy is None else shown(accuracy),
-            "labelled": None if report is None else f"{len(right_of(report))} of {len(report.full)}",
+            "labelled": None if report is None else f"{report.texts().get('accuracy', 0)} of {len(report.full)}",
             "confidence": None if report is None else f"{report.full.mean():.3f}",
             "settings": None if report is None else settings_of(report),
             "faithfulness": None if report is None else faithfulness_table(method_rows(report)),

@@ -6,6 +6,7 @@ import pytest
 
 from sgt_hf import FaithfulnessReport
 from sgt_hf.faithfulness.comparison import Difference, compare, compare_over_operators
+from sgt_hf.faithfulness.predictions import Predictions, TextIdentity
 from sgt_hf.faithfulness.provenance import Provenance
 from sgt_hf.faithfulness.report import Curves
 from sgt_hf.metrics.significance import Interval, bootstrap_mean
@@ -75,6 +76,36 @@ def test_the_confidence_is_the_intervals():
     found = compare(first, second, confidence=0.5).differences["gradient", "sufficiency"].interval
     assert found == bootstrap_mean(paired, confidence=0.5)
     assert found != bootstrap_mean(paired)
+
+
+def on_documents(report, names):
+    """The same report of texts that show these documents."""
+    places = np.arange(3)
+    identities = [TextIdentity(f"text {i}", (name,), (3,), places) for i, name in enumerate(names)]
+    none = {"label_names": None, "full": report.full[:, None], "removed": {}, "kept": {}, "scores": report.scores}
+    predictions = Predictions(identities=identities, predicted=report.predicted, bins=BINS, **none)
+    return dataclasses.replace(report, predictions=predictions)
+
+
+def test_documents_are_drawn_where_texts_share_them():
+    names = [f"document {i // 2}" for i in range(40)]
+    first, second = (on_documents(report, names) for report in random_reports(0))
+    paired = first["gradient"].sufficiency - second["gradient"].sufficiency
+    comparison = compare(first, second)
+    found = comparison.differences["gradient", "sufficiency"]
+    assert found.interval == bootstrap_mean(paired, clusters=names)
+    assert found.interval != bootstrap_mean(paired)
+    assert (found.texts, found.documents) == (40, 20)
+    assert "several texts show one document: intervals draw the 20 documents" in str(comparison)
+    few = Difference("gradient", "comprehensiveness", Interval(0.2, 0.1, 0.3), 40, 5)
+    assert few.verdict == "undecided"
+    apart = [on_documents(report, [f"document {i}" for i in range(40)]) for report in (first, second)]
+    alone = compare(*apart).differences["gradient", "sufficiency"]
+    assert alone.interval == bootstrap_mean(paired)
+    assert alone.documents is None
+    assert first.documents.tolist() == second.documents.tolist()
+    assert len(set(first.documents)) == 20
+    assert apart[0].documents is None
 
 
 def test_limits_do_not_hang_on_what_else_a_report_measured():

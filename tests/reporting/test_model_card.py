@@ -12,6 +12,7 @@ from torch import nn
 
 from sgt_hf import SaliencyGuidedArguments, TextAdapter
 from sgt_hf.faithfulness import Curves, FaithfulnessReport
+from sgt_hf.faithfulness.predictions import Predictions, TextIdentity
 from sgt_hf.faithfulness.provenance import Provenance
 from sgt_hf.reporting import CardFacts, DatasetFacts, Evaluation, model_card, write_model_card
 from sgt_hf.reporting.card_tables import interval
@@ -106,6 +107,21 @@ def test_texts_without_a_label_are_in_no_accuracy():
     assert accuracy.metric_args["n"] == 2
     assert metrics_of(card)["AOPC sufficiency (random)"].metric_args["n"] == 4
     assert "Accuracy 0.500 \\[0.000, 1.000\\]. Mean confidence 0.900. Labelled texts: 2 of 4." in card.text
+
+
+def test_texts_of_one_document_are_drawn_together():
+    """Two documents of two texts each: right 1 and 2 of 2; together drawn they give 0.5, 0.75 or 1."""
+    identities = [TextIdentity(f"{i}", (name,), (1,), np.zeros(1, dtype=int)) for i, name in enumerate("aabb")]
+    report = make_report(labels=np.array([0, 0, 1, 0]))
+    none = {"label_names": None, "removed": {}, "kept": {}, "scores": {}, "bins": (0.1,)}
+    known = Predictions(identities=identities, predicted=report.predicted, full=report.full[:, None], **none)
+    card = model_card(make_facts(evaluations=[Evaluation(DatasetFacts(), report=replace(report, predictions=known))]))
+    assert "Accuracy 0.750 \\[0.500, 1.000\\]. Mean confidence" in card.text
+    assert "bootstrap interval over examples (over documents, where several examples show one) (2000" in card.text
+    assert metrics_of(card)["accuracy"].metric_args["interval_over"] == "documents"
+    alone = model_card(make_facts(evaluations=[Evaluation(DatasetFacts(), report=report)]))
+    assert "bootstrap interval over examples (2000" in alone.text
+    assert metrics_of(alone)["accuracy"].metric_args["interval_over"] == "examples"
 
 
 def index_entries(evaluations):
@@ -244,6 +260,9 @@ def test_the_interval_is_scipys_bootstrap():
 
     values = np.random.default_rng(0).normal(size=50)
     wanted = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=0, batch=1000).confidence_interval
+    with_gaps = np.insert(values, [0, 7], np.nan)
+    assert interval(with_gaps) == interval(values)
+    assert interval(values, np.arange(50) // 2).low != interval(values).low
     assert interval(values) == pytest.approx((values.mean(), wanted.low, wanted.high))
 
 
