@@ -23,8 +23,9 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.common import cell_path, run_cell
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_cell import SELECTIONS, Cell, run
+from benchmarks.eraser_cell import run
 from benchmarks.eraser_report import write_eraser_report
+from benchmarks.eraser_settings import SELECTIONS, Cell
 from benchmarks.eraser_tables import dataset_table
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from sgt_hf.atomic import write_atomically

@@ -6,8 +6,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,8 @@ from transformers import (
 
 from benchmarks.eraser_measures import aopc_of, maps_of, normalized, per_example
 from benchmarks.eraser_sample import text_sample
+from benchmarks.eraser_settings import SELECTIONS, Cell
+from benchmarks.eraser_texts import count_measured, documents_of, normalized_of
 from sgt_hf import (
     BiLstmConfig,
     BiLstmForSequenceClassification,
@@ -38,54 +38,7 @@ from sgt_hf.data.rationales import encode_words, query_varies
 from sgt_hf.data.vectors import embedding_matrix, load_word_vectors, token_coverage
 from sgt_hf.data.vocabulary import build_word_tokenizer
 
-SELECTIONS = ("loss", "accuracy")
 EMBEDDING_DIM = 50  # of the BiLSTM without pretrained vectors
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Everything that decides a cell's numbers; see the options of `benchmarks/eraser.py`."""
-
-    dataset: str
-    data_dir: str | None
-    model: str
-    arm: str
-    seed: int
-    embeddings: str | None
-    hidden_size: int | None
-    pooling: str | None
-    dropout: float | None
-    epochs: int
-    max_length: int
-    batch_size: int
-    learning_rate: float
-    limit: int | None
-    methods: tuple[str, ...]
-    select: str
-    operator: str
-    second_operator: str | None
-    convention: str
-    ig_steps: int
-    smooth_grad_samples: int
-    random_draws: int
-    split: str
-    texts: int | None
-    normalized_texts: int
-    knobs: dict[str, Any]
-    bf16: bool = False
-    attn_implementation: str | None = None
-    normalize: str = "beam"
-    normalized_every: int = 1
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What its file is named after; the fields with a default came later, and the first cells lack them."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
-
-    @property
-    def name(self) -> str:
-        """Readable part of the cell's file name."""
-        return f"{Path(self.dataset).name}-{Path(self.model).name}-{self.arm}-seed{self.seed}"
 
 
 class OnEpochEnd(TrainerCallback):
@@ -139,62 +92,6 @@ def run(cell: Cell, data: DatasetDict, on_epoch: Callable[[], Any]) -> dict[str,
         "text_sample": text_sample(report, shown, rows["truncated_words"], with_query=with_query),
     }
     return facts | measured
-
-
-def count_measured(cell: Cell, split: Dataset) -> int:
-    """Return how many texts are measured, the first of the split.
-
-    Args:
-        cell: Says at most how many.
-        split: That is measured.
-
-    Raises:
-        ValueError: They lack a class that the split has, as the first half of a sorted split does.
-    """
-    count = min(cell.texts or len(split), len(split))
-    if lacking := _lacking(split, range(count)):
-        raise ValueError(
-            f"the first {count} texts of {cell.dataset}'s {cell.split} split have none of the class {lacking}: give a "
-            "larger --texts, or leave it out to measure all"
-        )
-    return count
-
-
-def normalized_of(cell: Cell, split: Dataset) -> range:
-    """Return the positions of the texts whose AOPC is normalised, none of them by default.
-
-    Args:
-        cell: Says how many, and how far apart.
-        split: That is measured.
-
-    Raises:
-        ValueError: They lack a class that the split has.
-    """
-    chosen = range(0, count_measured(cell, split), cell.normalized_every)[: cell.normalized_texts]
-    if chosen and (lacking := _lacking(split, chosen)):
-        raise ValueError(
-            f"the {len(chosen)} texts of {cell.dataset}'s {cell.split} split that are to be normalised have none of "
-            f"the class {lacking}: give a larger --normalized-texts or --normalized-every"
-        )
-    return chosen
-
-
-def documents_of(split: Dataset) -> list[int]:
-    """Number every text's document: FEVER has several claims to one, and e-SNLI several hypotheses to one premise.
-
-    Args:
-        split: Rows of `load_eraser`; of a row's documents the first counts.
-    """
-    numbers: dict[tuple[str, ...], int] = {}
-    rows = zip(split["document"][:], split["doc_lengths"][:], strict=True)
-    return [numbers.setdefault(tuple(words[: lengths[0]]), len(numbers)) for words, lengths in rows]
-
-
-def _lacking(split: Dataset, chosen: range) -> str:
-    """The names of the classes that the split has and some of its rows have not."""
-    labels = split["label"][:]
-    lacking = set(labels) - {labels[row] for row in chosen}
-    return ", ".join(split.features["label"].int2str(label) for label in sorted(lacking))
 
 
 def encode(

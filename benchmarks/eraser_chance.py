@@ -21,7 +21,9 @@ from transformers import HfArgumentParser
 
 from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.eraser import EraserArguments, cell_of, limited
-from benchmarks.eraser_cell import Cell, build, count_measured, documents_of, encode
+from benchmarks.eraser_cell import build, encode
+from benchmarks.eraser_settings import Cell
+from benchmarks.eraser_texts import count_measured, documents_of
 from sgt_hf import SaliencyGuidedArguments, load_eraser
 from sgt_hf.data.rationales import query_varies
 from sgt_hf.faithfulness.predictions import Predictions, agreement_with_humans, identities_of

@@ -31,8 +31,9 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.eraser import RECIPES, EraserArguments, Recipe, cell_of, limited
 from benchmarks.eraser_arms import paper_knobs
-from benchmarks.eraser_cell import Cell, run
+from benchmarks.eraser_cell import run
 from benchmarks.eraser_rows import KINDS
+from benchmarks.eraser_settings import Cell
 from sgt_hf import PRESETS, load_eraser
 
 # Name → what it changes: knobs, or options of `benchmarks/eraser.py`.

@@ -19,6 +19,8 @@ from typing import Any
 from benchmarks import (
     cost,
     eraser_chance,
+    eraser_overview,
+    eraser_paper,
     eraser_search,
     eraser_tables,
     evaluation_cost,
@@ -99,9 +101,9 @@ def eraser(cells: list[Cell]) -> dict[str, str]:
     return (
         {key: eraser_tables.dataset_table(arms) for key, arms in groups.items()}
         | {key + SHORT: eraser_tables.dataset_table(arms, brief=True) for key, arms in short.items()}
-        | {f"{key}{BESIDE}": eraser_tables.beside_the_paper(arms) for key, arms in groups.items()}
-        | {"verdicts" + SHORT: eraser_tables.verdicts(groups.values())}
-        | {"repeats" + SHORT: eraser_tables.repeats(groups.values())}
+        | {f"{key}{BESIDE}": eraser_paper.beside_the_paper(arms) for key, arms in groups.items()}
+        | {"verdicts" + SHORT: eraser_overview.verdicts(groups.values())}
+        | {"repeats" + SHORT: eraser_overview.repeats(groups.values())}
     )
 
 

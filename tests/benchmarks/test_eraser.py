@@ -9,12 +9,16 @@ import pytest
 from datasets import Dataset, DatasetDict
 from transformers import BertConfig, ResNetConfig
 
-from benchmarks import eraser, eraser_tables
+from benchmarks import eraser, eraser_overview
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
-from benchmarks.eraser_cell import Cell, documents_of, dropouts_of, normalized_of
+from benchmarks.eraser_cell import dropouts_of
+from benchmarks.eraser_overview import verdicts
+from benchmarks.eraser_paper import beside_the_paper
 from benchmarks.eraser_rows import paired
-from benchmarks.eraser_tables import beside_the_paper, dataset_table, verdicts
+from benchmarks.eraser_settings import Cell
+from benchmarks.eraser_tables import dataset_table
+from benchmarks.eraser_texts import documents_of, normalized_of
 from benchmarks.publish import DOCUMENTS, ROOT, documents, published, tables
 from sgt_hf import PRESETS, SaliencyGuidedArguments, load_eraser
 from tests.tiny import make_model
@@ -354,6 +358,6 @@ def test_a_training_that_was_run_twice_is_told_seed_by_seed():
 
     plain = [cell("plain", seed, 3, 0.8) for seed in (0, 1, 2)]
     again = [cell("plain_equal_compute", 0, 4, 0.9), cell("plain_equal_compute", 1, 9, 0.9)]  # plain has no ninth
-    table = eraser_tables.repeats([{"plain": plain, "plain_equal_compute": again}, {"plain": plain}])
+    table = eraser_overview.repeats([{"plain": plain, "plain_equal_compute": again}, {"plain": plain}])
     assert [line.split(" | ")[1:3] for line in table.splitlines()[2:]] == [["0   ", "3 / 4"]]
     assert "| 0.800 / 0.900 | 0.400 / 0.450 " in table
