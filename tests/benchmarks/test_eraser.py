@@ -138,7 +138,7 @@ def test_texts_to_normalise_lie_apart_among_those_that_are_measured():
     assert positions == [[], [0, 9, 18, 27], [0, 9, 18, 27, 36, 45]]
 
 
-@pytest.mark.parametrize("folder", ["eraser", "eraser-movies-paper", "eraser_search"])
+@pytest.mark.parametrize("folder", ["eraser", "eraser-movies-paper", "eraser-naopc", "eraser_search"])
 def test_committed_cells_are_found_by_the_code_of_today(folder):
     """A field that is added to `Cell` must not make a finished sweep start over."""
     paths = sorted((ROOT / "benchmarks" / "results" / folder).glob("*.json"))
