@@ -124,15 +124,17 @@ class EraserArguments:
     def __post_init__(self) -> None:
         """Refuse what would fail after the training, or be taken for something else."""
         check_search(self.normalize, beam_width=1, longest=0)
-        method_names(self.methods)
+        self.methods = method_names(self.methods)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be ≥ {least}, got {value}")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {self.seeds}: the same training twice is no second one")
+        for name in ("seeds", "arms"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be some, and differ, got {values}: the same training is no second one")
         if self.convention not in CONVENTIONS:
             raise ValueError(f"unknown convention {self.convention!r}: use one of {list(CONVENTIONS)}")
         for operator in (self.operator, self.second_operator):

@@ -182,8 +182,8 @@ def _load(model: PreTrainedModel, path: Path) -> dict[str, str]:
     try:
         model.load_state_dict(load_file(path))
         with safe_open(path, "pt") as file:
-            return dict(json.loads(file.metadata()["trained_by"]))
-    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
+            return dict(json.loads((file.metadata() or {})["trained_by"]))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"{path} holds no weights of this network ({error}): remove it and run again") from error
 
 

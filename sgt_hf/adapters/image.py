@@ -138,14 +138,17 @@ def refuse_channels(images: Tensor, expected: int | None) -> None:
 
 def _numbers(name: str, setting: float | Sequence[float]) -> Tensor:
     """Return a number, or one a channel, as a tensor, or say that it is neither."""
-    values = torch.as_tensor(setting, dtype=torch.float64)
+    try:
+        values = torch.as_tensor(setting, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a finite number, or one a channel, got {setting!r}") from error
     if values.dim() > 1 or not len(values.reshape(-1)) or not values.isfinite().all():
         raise ValueError(f"{name} must be a finite number, or one a channel, got {setting}")
     return values
 
 
 def _refuse_range(value_range: tuple[float | Sequence[float], float | Sequence[float]]) -> None:
-    if len(value_range) != 2:
+    if not isinstance(value_range, Sequence) or len(value_range) != 2:
         raise ValueError(f"value_range must be (low, high), got {value_range}")
     low, high = (_numbers("each side of value_range", side) for side in value_range)
     if low.dim() == high.dim() == 1 and len(low) != len(high):

@@ -31,11 +31,15 @@ def _is_hidden(path: Path) -> bool:
 def _problem(path: Path, top: Path) -> str | None:
     """Say why an entry below a folder of classes would not be loaded as an image of its class, if it would not."""
     inside = path.relative_to(top)
-    if any(_is_hidden(Path(part)) for part in inside.parts):
+    *folders, name = inside.parts
+    if any(_is_hidden(Path(folder)) for folder in folders) or name.startswith("."):
         return None
+    if path.is_dir():
+        linked = path.is_symlink() and not _is_hidden(path)
+        return "is a link to a folder, which would be left out: put the folder itself there" if linked else None
     if path.name in ImageFolder.METADATA_FILENAMES:
         return "holds labels of its own, and here folders are the classes: move it away, or use datasets.load_dataset"
-    if path.suffix.lower() not in ImageFolder.EXTENSIONS or path.is_dir():
+    if path.suffix.lower() not in ImageFolder.EXTENSIONS:
         return None
     if len(inside.parts) == 1:  # the folder above an image would be its class
         return "is in no class folder: expected CLASS/NAME.jpg or train/CLASS/NAME.jpg"
@@ -59,8 +63,8 @@ def load_image_folder(folder: str | os.PathLike[str]) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no images in class folders, an image outside of them or deeper within, a link to no file, a
-            file of metadata, a split twice, or splits one level down; names the file.
+        ValueError: It holds no images in class folders, an image outside of them or deeper within, a link to no file or
+            to a folder, a file of metadata, a split twice, or splits one level down; names the file.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():

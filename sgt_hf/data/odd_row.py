@@ -16,7 +16,7 @@ def name_odd_row(
     collator: Callable[[list[Any]], Any],
     name: Callable[[int], str],
 ) -> None:
-    """Add to an error's message the row that it is about: the one it knows, or the first that makes no batch alone.
+    """Add to an error's message the row that it is about: the first that makes no batch alone, or the one it knows.
 
     Args:
         error: What `collator` raised for the rows; it is left as it is where no row is at fault by itself.
@@ -24,8 +24,10 @@ def name_odd_row(
         collator: Called again on single rows.
         name: From a row's position in the batch to what the message calls it.
     """
-    odd = error.index if isinstance(error, PixelError) else _first_alone(rows, collator)
-    if odd is not None:
+    odd = _first_alone(rows, collator)
+    if odd is None and isinstance(error, PixelError):  # unlike the others; of other rows where a collator stacks more
+        odd = error.index
+    if odd is not None and odd < len(rows):
         error.args = (f"{error} [{name(odd)}]",)
 
 

@@ -19,7 +19,7 @@ from .rows import cut_batches, load_batches
 def pixel_batches(
     model: nn.Module, dataset: Any, adapter: Adapter, batch_size: int
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Yield rows' numbers and their batch, in the order of the data set, on the model's device.
+    """Yield rows' numbers and their batch, in the order of the data set, on the model's device and in its precision.
 
     Args:
         model: See `load_batches`.
@@ -36,9 +36,10 @@ def pixel_batches(
         raise ValueError("the data set is empty: there is nothing to evaluate")
     cuts = cut_batches(range(count), [1] * count, batch_size=batch_size, max_features=count)
     expected = channels_of(model) if isinstance(adapter, ImageAdapter) else None
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
     for index, batch in load_batches(model, adapter, dataset, cuts, _naming(adapter.collator(), cuts)):
         refuse_channels(batch[adapter.main_input], expected)
-        yield index, batch
+        yield index, batch | {adapter.main_input: batch[adapter.main_input].to(dtype)}
 
 
 def _naming(collator: Collator, cuts: Sequence[list[int]]) -> Collator:

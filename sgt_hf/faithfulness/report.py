@@ -114,7 +114,8 @@ class FaithfulnessReport:
     def documents(self) -> NDArray[np.int64] | None:
         """(N,) numbers of the texts' first documents, where several texts show one, as claims of FEVER do; else None.
 
-        Such texts are no independent examples: an interval draws their documents.
+        Such texts are no independent examples: an interval draws their documents. They are told by their ids, of which
+        e-SNLI gives every pair its own.
         """
         identities = None if self.predictions is None else self.predictions.identities
         names = [one.docids[0] for one in identities or [] if one.docids]

@@ -61,12 +61,12 @@ def bootstrap_mean(
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
         raise ValueError(f"expected (N ≥ 1,) finite values, got shape {sample.shape}")
     mean = float(sample.mean())
-    sums, counts = _by_cluster(sample, clusters)
-    if np.ptp(sample) == 0 or len(sums) == 1:
+    data = (sample,) if clusters is None else _by_cluster(sample, clusters)
+    if np.ptp(sample) == 0 or len(data[0]) == 1:
         return Interval(mean, mean, mean)
     result = stats.bootstrap(
-        (sums, counts),
-        _mean_of_sums,
+        data,
+        np.mean if clusters is None else _mean_of_sums,
         paired=True,
         vectorized=True,
         confidence_level=confidence,
@@ -78,10 +78,8 @@ def bootstrap_mean(
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-def _by_cluster(sample: NDArray[np.float64], clusters: ArrayLike | None) -> tuple[NDArray[np.float64], ...]:
+def _by_cluster(sample: NDArray[np.float64], clusters: ArrayLike) -> tuple[NDArray[np.float64], ...]:
     """Sums and counts of the clusters, in the order in which they appear."""
-    if clusters is None:
-        return sample, np.ones(len(sample))
     labels = np.asarray(clusters)
     if labels.shape != sample.shape:
         raise ValueError(f"expected a cluster for each of {len(sample)} values, got shape {labels.shape}")

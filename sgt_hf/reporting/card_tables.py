@@ -43,12 +43,19 @@ def interval(values: NDArray[Any], documents: NDArray[np.int64] | None = None) -
     """Return mean and percentile bootstrap interval over examples, or over the documents that several of them show.
 
     Args:
-        values: (N,) one per example; those that are not a number are left out.
+        values: (N,) one per example, finite.
         documents: See `FaithfulnessReport.documents`.
     """
-    known = ~np.isnan(values)
-    clusters = None if documents is None else documents[known]
-    return bootstrap_mean(values[known], clusters=clusters, confidence=CONFIDENCE, resamples=RESAMPLES)
+    return bootstrap_mean(values, clusters=documents, confidence=CONFIDENCE, resamples=RESAMPLES)
+
+
+def _interval_of(
+    values: NDArray[Any], known: NDArray[np.bool_], documents: NDArray[np.int64] | None
+) -> Interval | None:
+    """The interval of the values that are known, or None without any."""
+    if not known.any():
+        return None
+    return interval(values[known], None if documents is None else documents[known])
 
 
 def drawn(report: FaithfulnessReport) -> str:
@@ -68,7 +75,7 @@ def accuracy_of(report: FaithfulnessReport) -> Interval | None:
     """
     if report.labels is None:
         return None
-    return interval(np.where(report.labels >= 0, report.predicted == report.labels, np.nan), report.documents)
+    return _interval_of(report.predicted == report.labels, report.labels >= 0, report.documents)
 
 
 def method_rows(report: FaithfulnessReport) -> list[MethodRow]:
@@ -203,13 +210,15 @@ def _method_row(method: str, report: FaithfulnessReport, chance: Faithfulness) -
     result, documents = report[method], report.documents
     values = {kind: getattr(result, kind) for kind in _KINDS}
     found = {kind: getattr(result, f"normalized_{kind}") for kind in _KINDS}
-    known = {kind: array for kind, array in found.items() if array is not None and np.isfinite(array).any()}
+    known = {
+        kind: _interval_of(array, np.isfinite(array), documents) for kind, array in found.items() if array is not None
+    }
     differences = {} if method == "random" else {kind: values[kind] - getattr(chance, kind) for kind in _KINDS}
     return MethodRow(
         method=method,
         values={kind: interval(array, documents) for kind, array in values.items()},
         over_random={kind: interval(array, documents) for kind, array in differences.items()},
-        normalized={kind: interval(array, documents) for kind, array in known.items()},
+        normalized={kind: one for kind, one in known.items() if one is not None},
     )
 
 

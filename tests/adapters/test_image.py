@@ -103,6 +103,8 @@ def test_uniform_values_lie_in_the_range_of_the_sample_and_channel():
         ({"black": math.nan}, "black must be a finite number, or one a channel, got nan"),
         ({"black": [0.0, math.inf, 0.0]}, "black must be a finite number"),
         ({"black": []}, "black must be a finite number"),
+        ({"black": "x"}, "black must be a finite number, or one a channel, got 'x'"),
+        ({"value_range": 0.5}, r"value_range must be \(low, high\), got 0\.5"),
     ],
 )
 def test_values_that_no_pixel_has_are_refused(settings, message):

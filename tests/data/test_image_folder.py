@@ -111,6 +111,18 @@ def test_what_would_be_loaded_otherwise_than_it_looks_is_named(tmp_path, split, 
         load_image_folder(root)
 
 
+def test_a_linked_class_and_an_image_that_only_looks_hidden_are_named(tmp_path):
+    """`datasets` leaves linked folders out, and takes images whose names begin with two underscores."""
+    root = folders(tmp_path, "x", "y")
+    (root / "z").symlink_to(root / "x")
+    with pytest.raises(ValueError, match=rf"^{root / 'z'} is a link to a folder, which would be left out"):
+        load_image_folder(root)
+    (root / "z").unlink()
+    picture().save(root / "__9.png")
+    with pytest.raises(ValueError, match=rf"^{root / '__9.png'} is in no class folder"):
+        load_image_folder(root)
+
+
 def test_what_is_no_image_stays_out(tmp_path):
     root = folders(tmp_path, "x", "y")
     (root / "x" / "notes.txt").write_text("two birds")

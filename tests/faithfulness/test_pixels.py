@@ -17,6 +17,7 @@ from sgt_hf.faithfulness.pixels import (
     remove_top,
     retrained_predictions,
 )
+from sgt_hf.metrics.accuracy_drop import LEVELS
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
 
 
@@ -231,6 +232,16 @@ def test_a_series_that_is_not_finite_is_named_by_its_row():
     rows = [{"input_values": torch.full((4, 2), torch.nan if i == 13 else 0.0), "labels": 0} for i in range(20)]
     with pytest.raises(ValueError, match=r"of row 5 of the batch is nan .* \[row 13 of the data set\]$"):
         score(rows, LastStep(), SeriesAdapter(), batch_size=8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_images_are_measured_in_the_models_own_precision(dtype):
+    """Whatever floats the data set holds."""
+    model, images = Linear().to(dtype), data(4).pixel_values
+    for kind in (torch.float32, dtype):
+        rows = [{"pixel_values": image.to(kind), "labels": 0} for image in images]
+        assert score(rows, model)["gradient"].isfinite().all()
+        assert remove(rows, model).size == 4 * len(LEVELS)
 
 
 @pytest.mark.parametrize("measure", [score, remove])

@@ -9,7 +9,8 @@ from transformers import ConvNextConfig, ConvNextForImageClassification
 
 from sgt_hf import SaliencyGuidedTrainer
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
-from sgt_hf.data.pixels import PixelError, PixelTensors
+from sgt_hf.data.odd_row import name_odd_row
+from sgt_hf.data.pixels import PixelError, PixelTensors, stack_images
 from sgt_hf.models.series import SeriesLstmConfig, SeriesLstmForSeries, TcnConfig, TcnForSeries
 from sgt_hf.models.vision import MnistCnnConfig, MnistCnnForImageClassification
 from tests.tiny import make_rows, make_tokenizer
@@ -176,6 +177,22 @@ def test_an_image_unlike_the_others_names_the_row(tmp_path, kind, image, problem
     model = MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
     with pytest.raises(PixelError, match=message):
         train(tmp_path, rows, model=model, remove_unused_columns=False)
+
+
+def test_the_row_is_found_where_a_collator_stacks_several_images_of_each():
+    rows = [{"views": torch.rand(2, 1, 4, 4)} for _ in range(4)]
+    rows[3]["views"][0, 0, 0, 0] = torch.nan
+
+    def two_views(rows):
+        return {"pixel_values": stack_images([view for row in rows for view in row["views"]], lambda i: f"view {i}")}
+
+    with pytest.raises(PixelError) as caught:
+        try:
+            two_views(rows)
+        except PixelError as error:
+            name_odd_row(error, rows, two_views, lambda odd: f"row {odd}")
+            raise
+    assert str(caught.value).endswith("[row 3]")
 
 
 @pytest.mark.parametrize("images", [torch.rand(8, 1, 8, 8), torch.rand(8, 8, 8, 3)])
