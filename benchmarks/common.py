@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,7 @@ def _digest_of_code() -> str:
     return digest.hexdigest()[:12]
 
 
+CPU_INFO = Path("/proc/cpuinfo")
 CODE = _digest_of_code()  # when the run began
 
 
@@ -56,10 +58,30 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     """The CPU's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
+    return _cpu_info("model name") or platform.processor()
+
+
+def _cpu_info(name: str) -> str:
+    """What Linux tells of the first CPU under a name; empty elsewhere."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def warn_of_emulated_bfloat16(settings: dict[str, Any]) -> None:
+    """Say so where a cell trains in bfloat16 on a CPU that has no arithmetic for it.
+
+    Args:
+        settings: Arguments of the cell.
+    """
+    import torch
+
+    flags = _cpu_info("flags").split()
+    if settings.get("bf16") and flags and not {"avx512_bf16", "amx_bf16"} & {*flags} and not torch.cuda.is_available():
+        warnings.warn(
+            f"{_processor()} emulates bfloat16, many times slower than float32: use a GPU or another CPU, or "
+            "leave --bf16 out, which is another cell",
+            stacklevel=2,
+        )
 
 
 def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:
@@ -101,6 +123,7 @@ def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[st
             result is NaN or infinite: the cell is named.
     """
     if not path.exists():
+        warn_of_emulated_bfloat16(settings)
         try:
             cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
             text = json.dumps(cell, allow_nan=False)
