@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import PretrainedConfig, PreTrainedModel, initialization
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .classifier import classification_loss, draw_as_torch_does, real_first, refuse_regression, take, within
 
 
 class BiLstmConfig(PretrainedConfig):
@@ -45,13 +47,7 @@ class BiLstmConfig(PretrainedConfig):
         super().__post_init__(**kwargs)
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling={self.pooling!r} is unknown; choose one of {sorted(POOLINGS)}")
-        single_output = self.num_labels == 1 and self.problem_type != "multi_label_classification"
-        if self.problem_type == "regression" or single_output:
-            raise ValueError(
-                f"problem_type={self.problem_type!r} with num_labels={self.num_labels} is a regression, which "
-                "BiLstmForSequenceClassification does not do; use num_labels >= 2, or "
-                "problem_type='multi_label_classification'"
-            )
+        refuse_regression(self, "BiLstmForSequenceClassification")
 
 
 class BiLstmForSequenceClassification(PreTrainedModel):
@@ -80,13 +76,7 @@ class BiLstmForSequenceClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers' own helpers skip what a checkpoint has already filled; torch.nn.init would overwrite it.
-        # Its defaults (embeddings and output of deviation 0.02) suit Transformers and stall a small LSTM for epochs.
-        if isinstance(module, nn.LSTM | nn.Linear):
-            width = module.hidden_size if isinstance(module, nn.LSTM) else module.in_features
-            for parameter in module.parameters(recurse=False):
-                initialization.uniform_(parameter, -(width**-0.5), width**-0.5)
-        else:
+        if not draw_as_torch_does(module):
             super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -136,21 +126,14 @@ class BiLstmForSequenceClassification(PreTrainedModel):
         """
         if attention_mask is None:
             attention_mask = input_ids != (-1 if self.config.pad_token_id is None else self.config.pad_token_id)
-        attended = attention_mask.to(torch.bool)
-        hidden = _attended_first(self.dropout(self.embedding(input_ids)), attended)
-        lengths = attended.sum(dim=1).clamp(min=1)
+        hidden, lengths = real_first(self.dropout(self.embedding(input_ids)), attention_mask.to(torch.bool))
         # On CPU torch has no fast kernel for packed rows of different lengths: it takes 9 times as long as reading each
         # direction from its own end (16 rows of 150 to 600 words). On a GPU cuDNN takes packed rows as they are.
         run = run_one_way if hidden.device.type == "cpu" else run_packed
         pooled = POOLINGS[self.config.pooling](run(self.lstm, hidden, lengths), lengths)
         logits = self.classifier(self.dropout(pooled))
-        return SequenceClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        problem = self.config.problem_type
-        if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
-            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return nn.functional.cross_entropy(logits, labels)
+        loss = None if labels is None else classification_loss(self.config, logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def run_packed(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -190,8 +173,8 @@ def run_one_way(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor) -> Tensor:
         if layer > 0:
             states = nn.functional.dropout(states, lstm.dropout, lstm.training)
         forward = _one_direction(lstm, states, f"l{layer}")
-        backward = _one_direction(lstm, _take(states, turned), f"l{layer}_reverse")
-        states = torch.cat([forward, _take(backward, turned)], dim=-1)
+        backward = _one_direction(lstm, take(states, turned), f"l{layer}_reverse")
+        states = torch.cat([forward, take(backward, turned)], dim=-1)
     return states
 
 
@@ -203,36 +186,21 @@ def _one_direction(lstm: nn.LSTM, inputs: Tensor, suffix: str) -> Tensor:
     return torch.lstm(inputs, (start, start), weights, True, 1, 0.0, lstm.training, False, True)[0]
 
 
-def _attended_first(inputs: Tensor, attended: Tensor) -> Tensor:
-    """Move every row's attended positions of (B, L, D) to its front, in their order."""
-    return _take(inputs, torch.argsort((~attended).to(torch.int8), dim=1, stable=True))
-
-
-def _take(inputs: Tensor, positions: Tensor) -> Tensor:
-    """Pick positions (B, L) from the second axis of (B, L, D)."""
-    return inputs.gather(1, positions[:, :, None].expand(-1, -1, inputs.shape[-1]))
-
-
-def _padding(states: Tensor, lengths: Tensor) -> Tensor:
-    """Mark what lies beyond each row's length, shape (B, L, 1)."""
-    return (torch.arange(states.shape[1], device=states.device) >= lengths[:, None])[:, :, None]
-
-
 def max_pooling(states: Tensor, lengths: Tensor) -> Tensor:
     """Take the elementwise maximum of (B, L, 2·H) over each row's own length; returns (B, 2·H)."""
-    return states.masked_fill(_padding(states, lengths), -torch.inf).amax(dim=1)
+    return states.masked_fill(~within(states, lengths), -torch.inf).amax(dim=1)
 
 
 def mean_pooling(states: Tensor, lengths: Tensor) -> Tensor:
     """Take the mean of (B, L, 2·H) over each row's own length; returns (B, 2·H)."""
-    return states.masked_fill(_padding(states, lengths), 0.0).sum(dim=1) / lengths[:, None]
+    return states.masked_fill(~within(states, lengths), 0.0).sum(dim=1) / lengths[:, None]
 
 
 def last_pooling(states: Tensor, lengths: Tensor) -> Tensor:
     """Take the state each direction of (B, L, 2·H) ends in: at the last token and at the first; returns (B, 2·H)."""
     forward, backward = states.chunk(2, dim=-1)
     last = (lengths - 1)[:, None]
-    return torch.cat([_take(forward, last)[:, 0], backward[:, 0]], dim=-1)
+    return torch.cat([take(forward, last)[:, 0], backward[:, 0]], dim=-1)
 
 
 POOLINGS = {"max": max_pooling, "mean": mean_pooling, "last": last_pooling}

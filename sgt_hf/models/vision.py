@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from .classifier import classification_loss, refuse_regression
 from .torchvision_networks import build_network, fetch_weights, load_body
 
 _SMALLEST_IMAGE = 6  # two unpadded 3 × 3 convolutions, and a pooling of 2
@@ -47,7 +48,7 @@ class MnistCnnConfig(PretrainedConfig):
         if self.image_size < _SMALLEST_IMAGE:
             raise ValueError(f"image_size must be ≥ {_SMALLEST_IMAGE} pixels, got {self.image_size}")
         _refuse_no_channels(self)
-        _refuse_regression(self)
+        refuse_regression(self, "an image classifier")
 
 
 class _ImageClassifier(PreTrainedModel):
@@ -74,15 +75,11 @@ class _ImageClassifier(PreTrainedModel):
             )
         self._require_size(pixel_values)
         logits = self.network(pixel_values)
-        return ImageClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
+        loss = None if labels is None else classification_loss(self.config, logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
 
     def _require_size(self, pixel_values: Tensor) -> None:
         """Refuse images of a size that the network does not take; most take any."""
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if labels.is_floating_point():
-            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return nn.functional.cross_entropy(logits, labels)
 
     def _init_weights(self, module: nn.Module) -> None:
         # torch's own defaults; transformers' (deviation 0.02) stall a convolutional network. Transformers guards
@@ -157,7 +154,7 @@ class TorchvisionConfig(PretrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         _refuse_no_channels(self)
-        _refuse_regression(self)
+        refuse_regression(self, "an image classifier")
 
 
 class TorchvisionForImageClassification(_ImageClassifier):
@@ -231,12 +228,3 @@ def _pooled(length: int) -> int:
 def _refuse_no_channels(config: MnistCnnConfig | TorchvisionConfig) -> None:
     if config.num_channels < 1:
         raise ValueError(f"num_channels must be ≥ 1, got {config.num_channels}")
-
-
-def _refuse_regression(config: PretrainedConfig) -> None:
-    single = config.num_labels == 1 and config.problem_type != "multi_label_classification"
-    if config.problem_type == "regression" or single:
-        raise ValueError(
-            f"problem_type={config.problem_type!r} with num_labels={config.num_labels} is a regression, which image "
-            "classifiers do not do; use num_labels ≥ 2, or problem_type='multi_label_classification'"
-        )

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, set_see
 
 from sgt_hf.adapters import SeriesAdapter
 from sgt_hf.attribution import ATTRIBUTIONS, AttributionSettings, Point, relative_delta
+from sgt_hf.models.classifier import real_first, within
 from sgt_hf.models.series import (
     SERIES_MODELS,
     InputCellLstmConfig,
@@ -17,7 +18,6 @@ from sgt_hf.models.series import (
     SeriesTransformerConfig,
     TcnConfig,
 )
-from sgt_hf.models.series.base import real_steps_first, within
 from sgt_hf.models.series.lstm import InputCellAttention
 from sgt_hf.models.series.tcn import CausalConv
 from sgt_hf.models.series.transformer import sinusoids
@@ -138,9 +138,9 @@ def test_what_cannot_work_is_refused(network):
         SeriesTransformerConfig(hidden_size=4, num_heads=3)
 
 
-def test_real_steps_first_on_paper():
+def test_real_first_on_paper():
     values = torch.tensor([[[1.0], [2.0], [3.0]]])
-    moved, lengths = real_steps_first(values, torch.tensor([[False, True, True]]))
+    moved, lengths = real_first(values, torch.tensor([[False, True, True]]))
     assert moved[0, :, 0].tolist() == [2.0, 3.0, 1.0]
     assert lengths.tolist() == [2]
     assert within(moved, lengths)[0, :, 0].tolist() == [True, True, False]

@@ -193,3 +193,4 @@ def test_several_labels_at_once():
     outputs = model(pixels, labels=labels)
     expected = nn.functional.binary_cross_entropy_with_logits(outputs.logits, labels)
     assert torch.equal(outputs.loss, expected)
+    assert torch.equal(model.eval()(pixels, labels=labels.long()).loss, model(pixels, labels=labels).loss)

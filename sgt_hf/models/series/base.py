@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, initialization
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from ..classifier import classification_loss, draw_as_torch_does, real_first, refuse_regression, within
 
 
 class SeriesConfig(PretrainedConfig):
@@ -31,12 +33,7 @@ class SeriesConfig(PretrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        single_output = self.num_labels == 1 and self.problem_type != "multi_label_classification"
-        if self.problem_type == "regression" or single_output:
-            raise ValueError(
-                f"problem_type={self.problem_type!r} with num_labels={self.num_labels} is a regression, which the "
-                "series classifiers do not do; use num_labels >= 2, or problem_type='multi_label_classification'"
-            )
+        refuse_regression(self, "a series classifier")
 
 
 class SeriesClassifier(PreTrainedModel):
@@ -67,13 +64,7 @@ class SeriesClassifier(PreTrainedModel):
         raise NotImplementedError
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers' own helpers skip what a checkpoint has already filled; torch.nn.init would overwrite it.
-        # Its defaults (deviation 0.02) suit wide Transformers and stall a network of five hidden units.
-        if isinstance(module, nn.LSTM | nn.Linear):
-            width = module.hidden_size if isinstance(module, nn.LSTM) else module.in_features
-            for parameter in module.parameters(recurse=False):
-                initialization.uniform_(parameter, -(width**-0.5), width**-0.5)
-        else:
+        if not draw_as_torch_does(module):
             super()._init_weights(module)
 
     # No **kwargs: transformers' Trainer would read them as "takes num_items_in_batch" and stop scaling the loss.
@@ -102,34 +93,10 @@ class SeriesClassifier(PreTrainedModel):
             )
         lengths = None
         if attention_mask is not None:
-            input_values, lengths = real_steps_first(input_values, attention_mask.to(torch.bool))
+            input_values, lengths = real_first(input_values, attention_mask.to(torch.bool))
             input_values = input_values.masked_fill(~within(input_values, lengths), 0.0)  # a weight of 0 leaves NaN NaN
         logits = self.classifier(self.summary(input_values, lengths))
         if self.config.double_softmax:
             logits = logits.softmax(-1)
-        return SequenceClassifierOutput(loss=None if labels is None else self._loss(logits, labels), logits=logits)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        problem = self.config.problem_type
-        if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
-            return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return nn.functional.cross_entropy(logits, labels)
-
-
-def real_steps_first(values: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
-    """Move every row's attended steps to its front, in their order.
-
-    Args:
-        values: (B, T, C).
-        attended: (B, T) bool.
-
-    Returns:
-        The values (B, T, C), and the lengths (B,), at least 1.
-    """
-    order = torch.argsort((~attended).to(torch.int8), dim=1, stable=True)
-    return values.gather(1, order[:, :, None].expand_as(values)), attended.sum(1).clamp(min=1)
-
-
-def within(values: Tensor, lengths: Tensor) -> Tensor:
-    """Return (B, T, 1) bool, True at the real steps of `values` (B, T, …)."""
-    return (torch.arange(values.shape[1], device=values.device) < lengths[:, None])[:, :, None]
+        loss = None if labels is None else classification_loss(self.config, logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)

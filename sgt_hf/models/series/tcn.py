@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization
 
-from .base import SeriesClassifier, SeriesConfig, within
+from ..classifier import within
+from .base import SeriesClassifier, SeriesConfig
 
 
 class TcnConfig(SeriesConfig):

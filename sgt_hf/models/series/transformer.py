@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import SeriesClassifier, SeriesConfig, within
+from ..classifier import within
+from .base import SeriesClassifier, SeriesConfig
 
 
 class SeriesTransformerConfig(SeriesConfig):
