@@ -15,10 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from .attribution import AttributionSettings
 from .data.raw_texts import RawText, encode_raw
-from .faithfulness.padding import refuse_shifted_positions
-from .faithfulness.rows import cut_batches, position_limit, survey_rows
-from .faithfulness.word_scores import Explained, explain_texts, make_explainer, warn_of_deltas
-from .modes import measuring
+from .faithfulness.rows import position_limit
+from .faithfulness.word_scores import Explained, explain_all, make_explainer
 from .reporting.contents import TextEntry, View
 from .reporting.terminal import highlighted
 
@@ -151,19 +149,11 @@ def explain(
     explainer = make_explainer(
         model, rows, tokenizer, methods=[method], reduction=reduction, granularity="word", settings=settings
     )
-    lengths = survey_rows(model, rows, explainer.adapter.main_input)
-    if len(rows) > 1:
-        refuse_shifted_positions(model, rows, explainer.adapter)
-    batches = cut_batches(
-        lengths.order, lengths.lengths, batch_size=batch_size, max_features=explainer.settings.max_features
-    )
     found: dict[int, Explanation] = {}
-    with measuring(model):
-        for batch in explain_texts(explainer, rows, batches, targets=wanted):
-            warn_of_deltas(explainer, batch.deltas)
-            for b, n in enumerate(batch.index):
-                how = method, reduction
-                found[n] = _explanation(parts[n], raw[n], batch, b, names, how, predicted_only=wanted is None)
+    for batch in explain_all(explainer, rows, batch_size=batch_size, targets=wanted):
+        for b, n in enumerate(batch.index):
+            how = method, reduction
+            found[n] = _explanation(parts[n], raw[n], batch, b, names, how, predicted_only=wanted is None)
     return [found[n] for n in range(len(parts))]
 
 

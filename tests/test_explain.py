@@ -88,6 +88,20 @@ def test_our_bilstm_and_a_pair():
     assert single.text == ("good film",)
 
 
+def test_scores_that_miss_their_sum_are_told_once_for_all_texts():
+    settings = sgt_hf.attribution.AttributionSettings(steps=2, max_delta=0.0)
+    with pytest.warns(UserWarning, match="on 3 of 3 samples the scores miss the sum") as warned:
+        sgt_hf.explain(
+            make_model(spread=0.5),
+            make_tokenizer(),
+            ["good film", "a very dull plot", "bad"],
+            method="integrated_gradients",
+            settings=settings,
+            batch_size=1,
+        )
+    assert len(warned) == 1
+
+
 def test_truncation_is_said_everywhere():
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = 6

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding, PreTrainedTokenizerBase
 
@@ -214,18 +216,21 @@ def _document_words(encoding: Any, offsets: tuple[int | None, int]) -> list[int]
     return words
 
 
-def _whole(values: Any, fill: int) -> list[int]:
-    listed = values.tolist() if hasattr(values, "tolist") else values
-    return [fill if value is None or value != value else int(value) for value in listed]
+def _whole(values: Any, fill: int) -> NDArray[np.int64]:
+    """A row as integers, None and NaN as the fill."""
+    row = np.asarray(values)
+    if row.dtype.kind in "biu":
+        return row.astype(np.int64)
+    numbers = row.astype(np.float64)  # of None too, which becomes NaN
+    return np.where(np.isnan(numbers), fill, numbers).astype(np.int64)
 
 
-def _pad_rows(rows: list[list[int]], *, fill: int, width: int, on_left: bool) -> Tensor:
+def _pad_rows(rows: list[NDArray[np.int64]], *, fill: int, width: int, on_left: bool) -> Tensor:
     """Pad rows of integers to (B, width)."""
-    padded = []
-    for row in rows:
-        padding = [fill] * (width - len(row))
-        padded.append(padding + list(row) if on_left else list(row) + padding)
-    return torch.tensor(padded, dtype=torch.long)
+    padded = np.full((len(rows), width), fill)
+    for row, values in zip(padded, rows, strict=True):
+        row[width - len(values) if on_left else 0 :][: len(values)] = values
+    return torch.from_numpy(padded)
 
 
 def _report_truncation(truncated: list[int], documents: list[list[str]], max_length: int | None) -> None:

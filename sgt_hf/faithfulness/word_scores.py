@@ -179,24 +179,51 @@ def word_scores(
         granularity=granularity,
         settings=settings,
     )
-    rows = survey_rows(model, dataset, explainer.adapter.main_input)
-    if len(dataset) > 1:
-        refuse_shifted_positions(model, dataset, explainer.adapter, collator)
-    limit = explainer.settings.max_features
-    batches = cut_batches(rows.order, rows.lengths, batch_size=batch_size, max_features=limit)
     scores: dict[int, NDArray[np.float32]] = {}
     classes: dict[int, int] = {}
-    deltas = []
-    with measuring(model):
-        for part in explain_texts(explainer, dataset, batches, collator, targets=targets):
-            scores |= zip(part.index, (one.cpu().numpy() for one in part.scores), strict=True)
-            classes |= zip(part.index, part.targets.tolist(), strict=True)
-            deltas.append(part.deltas)
-    warn_of_deltas(explainer, torch.cat(deltas))
+    for part in explain_all(explainer, dataset, batch_size=batch_size, collator=collator, targets=targets):
+        scores |= zip(part.index, (one.cpu().numpy() for one in part.scores), strict=True)
+        classes |= zip(part.index, part.targets.tolist(), strict=True)
     order = range(len(dataset))
     return {name: [scores[i][m] for i in order] for m, name in enumerate(explainer.methods)}, [
         classes[i] for i in order
     ]
+
+
+def explain_all(
+    explainer: Explainer,
+    dataset: Any,
+    *,
+    batch_size: int,
+    collator: Any = None,
+    targets: Sequence[int] | None = None,
+) -> Iterator[Explained]:
+    """Yield the texts of a whole data set and the scores of their words, longest first.
+
+    Args:
+        explainer: What scores words; its model is put in eval mode meanwhile.
+        dataset: N rows of features.
+        batch_size: Texts that are attributed at once, at most.
+        collator: See `load_batches`.
+        targets: N classes to explain; None for the predicted ones.
+
+    Warns:
+        UserWarning: The methods' scores miss the sum they promise; once, of all texts.
+
+    Raises:
+        ValueError: A row is longer than the model's positions reach, or left padding moves them.
+    """
+    rows = survey_rows(explainer.model, dataset, explainer.adapter.main_input)
+    if len(dataset) > 1:
+        refuse_shifted_positions(explainer.model, dataset, explainer.adapter, collator)
+    limit = explainer.settings.max_features
+    batches = cut_batches(rows.order, rows.lengths, batch_size=batch_size, max_features=limit)
+    deltas = []
+    with measuring(explainer.model):
+        for part in explain_texts(explainer, dataset, batches, collator, targets=targets):
+            deltas.append(part.deltas)
+            yield part
+    warn_of_deltas(explainer, torch.cat(deltas))
 
 
 def explain_texts(
