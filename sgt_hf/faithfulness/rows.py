@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
@@ -63,7 +63,7 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
 
 
 def position_limit(model: nn.Module) -> int | None:
-    """Return how many positions a model has, or None where its configuration names no limit.
+    """Return how many positions a model has, or None where its configuration names no limit, or it computes positions.
 
     RoBERTa and its kin number positions from the padding id on, so the first rows of their table are never used.
 
@@ -71,12 +71,20 @@ def position_limit(model: nn.Module) -> int | None:
         model: Any module; only one with a Hugging Face configuration has a known limit.
     """
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit < 1:  # XLNet says −1 for none
+    if not isinstance(limit, int) or limit < 1 or not _has_position_table(model):  # XLNet says −1 for none
         return None
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return limit - module.padding_idx - 1
     return limit
+
+
+def _has_position_table(model: nn.Module) -> bool:
+    """Whether positions are looked up, learned or not; relative and rotary ones are computed and know no end."""
+    paths = [name for name, _ in (*model.named_modules(), *model.named_buffers())]
+    names = {path.rpartition(".")[2] for path in paths} - {"position_ids"}
+    tables = (name for name in names if not name.startswith("relative"))
+    return any("position" in name or name in ("wpe", "pos_encoding") for name in tables)
 
 
 def cut_batches(order: Sequence[int], lengths: Sequence[int], *, batch_size: int, max_features: int) -> list[list[int]]:
@@ -132,7 +140,7 @@ def load_batches(
 
     def collate(rows: list[dict[str, Any]]) -> Batch:
         batch = collator([{name: value for name, value in row.items() if takes_all or name in wanted} for row in rows])
-        return {name: column.to(device) for name, column in batch.items()}
+        return {name: column.to(device) for name, column in batch.items() if isinstance(column, Tensor)}
 
     # A generator of its own, because a loader draws a seed when it starts: the global one stays as it was.
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())

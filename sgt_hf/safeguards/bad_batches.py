@@ -32,7 +32,7 @@ class BadBatches:
         self._adapter = adapter
         is_text = adapter.main_input == "input_ids"
         self._channels = channels_of(model) if isinstance(adapter, ImageAdapter) else None
-        self._limit = _learned_positions(model) if is_text else None
+        self._limit = position_limit(model) if is_text else None
         self._knows_padding = is_text or takes(model, "attention_mask")
         self._seen: deque[Batch] = deque(maxlen=accumulation)
 
@@ -122,13 +122,6 @@ class BadBatches:
             if not math.isfinite(alone(twice)):
                 found.append(_name(batch, index, self._adapter, rows))
         return found
-
-
-def _learned_positions(model: nn.Module) -> int | None:
-    """The length of a model's table of positions, None where positions are computed and know no end."""
-    tables = (name for name, module in model.named_modules() if isinstance(module, nn.Embedding))
-    found = any("position" in name or name.endswith("wpe") for name in tables)
-    return position_limit(model) if found else None
 
 
 def _name(batch: Batch, index: int, adapter: Adapter, rows: Any) -> str:

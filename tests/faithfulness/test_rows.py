@@ -3,6 +3,12 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    GPTJConfig,
+    GPTJForSequenceClassification,
+)
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.faithfulness.rows import cut_batches, load_batches, position_limit, survey_rows
@@ -19,6 +25,28 @@ def test_the_limit_is_the_longest_text_that_the_model_takes(family, limit):
     model(input_ids=torch.full((1, limit), 5))
     with pytest.raises((IndexError, RuntimeError)):
         model(input_ids=torch.full((1, limit + 1), 5))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen", "deberta"])
+def test_positions_that_are_computed_know_no_end(family):
+    narrow = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+    if family == "deberta":
+        config = DebertaV2Config(vocab_size=24, max_position_embeddings=16, **narrow, **relative)
+        model = DebertaV2ForSequenceClassification(config)
+    else:
+        model = make_model(family)
+    assert model.config.max_position_embeddings
+    assert position_limit(model) is None
+    model.eval()(input_ids=torch.full((1, model.config.max_position_embeddings + 9), 5))
+
+
+def test_a_table_that_is_not_learned_has_an_end_too():
+    config = GPTJConfig(vocab_size=24, n_positions=16, n_embd=8, n_layer=1, n_head=1, rotary_dim=4, pad_token_id=0)
+    model = GPTJForSequenceClassification(config).eval()
+    assert position_limit(model) == 16
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, 17), 5))
 
 
 def test_a_model_without_positions_has_no_limit():

@@ -186,6 +186,9 @@ def test_a_batch_may_hold_what_is_no_tensor(tmp_path):
         tmp_path, sgt_masking="delete", data_collator=lambda rows: collate(rows) | {"output_attentions": None}
     )
     assert torch.equal(weights(usual), weights(more))
+    asked = {"methods": ["gradient"], "operator": "unk", "progress": False}
+    measured = [one.evaluate_faithfulness(**asked) for one in (usual, more)]
+    assert measured[0].summary()["methods"] == measured[1].summary()["methods"]
 
 
 @pytest.mark.parametrize(
