@@ -101,8 +101,9 @@ class Guidance:
         """Return k, or (B,) each sample's own."""
         if not self.knobs.sgt_vary_fraction:
             return self.knobs.sgt_mask_fraction
+        dtype = torch.float32 if logits.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         with self._draws(logits.device):
-            return self.knobs.sgt_mask_fraction * torch.rand(len(logits), dtype=torch.float64, device=logits.device)
+            return self.knobs.sgt_mask_fraction * torch.rand(len(logits), dtype=dtype, device=logits.device)
 
     def _draws(self, device: torch.device) -> AbstractContextManager[None]:
         return nullcontext() if self.process is None else own_draws(self.process, device)

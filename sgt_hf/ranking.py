@@ -13,8 +13,8 @@ def ceil_share(fraction: float | Tensor, counts: Tensor) -> Tensor:
     """Return ⌈fraction · counts⌉ in integer arithmetic, a product just above an integer taken as that integer.
 
     Args:
-        fraction: Share in [0, 1], read to nine decimals; or (B,) float64, one a sample, whose range is not checked,
-            which would wait for the device.
+        fraction: Share in [0, 1], read to nine decimals; or (B,) floating point, one a sample, whose range is not
+            checked, which would wait for the device.
         counts: (B,) non-negative integers.
 
     Returns:

@@ -23,6 +23,7 @@ from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
 from .loss import SaliencyGuidedLoss
 from .memory import RandomState, backpropagate_masked, with_clean_branch
 from .modes import keeping_statistics
+from .reporting.carried import processes_of
 from .reporting.publishing import PublishingTrainer
 from .safeguards import (
     BadBatches,
@@ -33,7 +34,7 @@ from .safeguards import (
     refuse_unsupported,
 )
 from .saliency import gradient_scores
-from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of
+from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of, name_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
 
@@ -105,7 +106,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), self.args.world_size)
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), processes_of)
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -176,7 +177,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             raise ValueError("there is no data to evaluate on: pass test_dataset")
         kwargs.setdefault("batch_size", self.args.eval_batch_size)
         kwargs.setdefault("collator", self.data_collator)
-        kwargs.setdefault("trained_masking", self.masking if self.knobs.masks else None)
+        masking = self.masking if isinstance(self.masking, str) else name_of(self.masking)
+        kwargs.setdefault("trained_masking", masking if self.knobs.masks else None)
         report = evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
         self.remember(dataset, report=report)
         return report

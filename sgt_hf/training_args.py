@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -149,8 +150,17 @@ class SaliencyGuidedTrainingArguments(SaliencyGuidedArguments, TrainingArguments
         """Return all arguments as `TrainingArguments` does, for JSON; a masking that is a function by its name."""
         arguments = super().to_dict()
         if callable(self.sgt_masking):
-            arguments["sgt_masking"] = getattr(self.sgt_masking, "__qualname__", repr(self.sgt_masking))
+            arguments["sgt_masking"] = name_of(self.sgt_masking)
         return arguments
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which a knob that is a function is told: of itself, or of its class.
+
+    Args:
+        function: Any callable.
+    """
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class DenseAdapter(Adapter):
         self.main_input = main_input
         self.constant = constant
         self.value_range = value_range
+        self._device_copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor | None, Tensor | None]] = {}
 
     def rows(self, values: Tensor) -> Tensor:
         """Return the (B, N, C) view of the main input."""
@@ -137,14 +138,20 @@ class DenseAdapter(Adapter):
             raise ValueError(f"unknown baseline {name!r} for {self.kind}: use 'zero', 'uniform' or one of {BASELINES}")
         values = self.rows(features.detach())
         real = eligible.reshape(*values.shape[:2], -1)[..., :1]
-        facts = DenseFacts(real, torch.as_tensor(self.constant, device=values.device, dtype=values.dtype))
+        facts = DenseFacts(real, self._settings_like(values)[0])
         return self.unrows(FILLS[name](values, ~real, facts), features)
 
     def _facts(self, batch: Batch, values: Tensor) -> DenseFacts:
-        """The settings on the values' device."""
+        return DenseFacts(self.real(batch)[..., None], *self._settings_like(values))
 
-        def tensor(setting: float | Sequence[float]) -> Tensor:
-            return torch.as_tensor(setting, dtype=values.dtype, device=values.device)
-
-        low, high = (None, None) if self.value_range is None else map(tensor, self.value_range)
-        return DenseFacts(self.real(batch)[..., None], tensor(self.constant), low, high)
+    def _settings_like(self, values: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Constant, low and high in the values' precision; copied to a device once, as a copy waits for it."""
+        key = values.device, values.dtype
+        if key not in self._device_copies:
+            settings = (self.constant, *(self.value_range or (None, None)))
+            constant, low, high = (
+                None if one is None else torch.as_tensor(one, device=values.device, dtype=values.dtype)
+                for one in settings
+            )
+            self._device_copies[key] = cast(Tensor, constant), low, high
+        return self._device_copies[key]

@@ -54,7 +54,7 @@ class ImageAdapter(DenseAdapter):
             _numbers("black", black)
         if value_range is not None:
             _refuse_range(value_range)
-        self.knows_black = black is not None
+        self.black = black
         super().__init__("pixel_values", constant=0.0 if black is None else black, value_range=value_range)
 
     def rows(self, values: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class ImageAdapter(DenseAdapter):
         return replace(facts, size=(height, width))
 
     def _require_black(self, use: str) -> None:
-        if not self.knows_black:
+        if self.black is None:
             raise ValueError(
                 f"{use} 'constant' paints pixels black, and what black is after normalising is not known: "
                 "ImageAdapter(processor), or ImageAdapter(black=[-mean / std of each channel])"

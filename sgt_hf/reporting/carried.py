@@ -55,6 +55,16 @@ def recorded_in(folder: str | os.PathLike[str]) -> Recipe | None:
     return _if_readable(lambda: load_recipe(folder)) if os.path.isdir(folder) else None
 
 
+def processes_of(checkpoint: str | os.PathLike[str]) -> int:
+    """Return how many processes trained what is in a folder, 1 where that is not recorded.
+
+    Args:
+        checkpoint: A folder of this disk.
+    """
+    recipe = recorded_in(checkpoint)
+    return int(((recipe and recipe.hyperparameters) or {}).get("num_devices", 1))
+
+
 def _if_readable(read: Callable[[], Recipe]) -> Recipe | None:
     try:
         return read()

@@ -123,7 +123,9 @@ def fingerprint(model: nn.Module) -> Fingerprint:
     """
     floats = [value.detach() for value in model.state_dict().values() if value.is_floating_point()]
     numbers = [number for value in floats for number in _sum_and_norm(value)]
-    return tuple(torch.stack(numbers).tolist()) if numbers else ()
+    devices = {number.device for number in numbers}  # several where a model is spread over GPUs
+    told = {d: iter(torch.stack([number for number in numbers if number.device == d]).tolist()) for d in devices}
+    return tuple(next(told[number.device]) for number in numbers)
 
 
 def _sum_and_norm(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

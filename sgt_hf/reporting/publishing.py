@@ -213,7 +213,7 @@ class PublishingTrainer(RememberingTrainer):
             return
         target, recipe = Path(output_dir or self._folder), self.recipe()
         mark(self._published(), recipe)
-        with filled_folder(target) as staging, self._arguments_without_token():
+        with filled_folder(target) as staging, self._arguments_to_pickle():
             super()._save(str(staging), state_dict)
             (staging / TRAINING_ARGS_NAME).unlink(missing_ok=True)
             (staging / RECIPE_FILE).write_text(recipe.to_json(), encoding="utf-8")
@@ -222,11 +222,14 @@ class PublishingTrainer(RememberingTrainer):
         self._saved = self._saved or target == Path(self._folder)
 
     @contextmanager
-    def _arguments_without_token(self) -> Iterator[None]:
-        """`Trainer._save` pickles its arguments; the token must not reach the disk for a moment either."""
+    def _arguments_to_pickle(self) -> Iterator[None]:
+        """`Trainer._save` pickles its arguments: without the token, and functions such as a lambda cannot be."""
         kept = self.args
         self.args = copy.copy(kept)
         self.args.hub_token = None
+        for name, value in vars(self.knobs).items():
+            if callable(value) and hasattr(kept, name):
+                setattr(self.args, name, None)
         try:
             yield
         finally:

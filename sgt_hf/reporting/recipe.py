@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -16,10 +16,11 @@ from transformers.utils.hub import cached_file
 
 from .. import adapters
 from ..adapters import Adapter
-from ..training_args import SaliencyGuidedArguments
+from ..training_args import SaliencyGuidedArguments, name_of
 
 RECIPE_FILE = "saliency_guided.json"
 CONFIG_KEY = "saliency_guided"  # the same in config.json, for what `model.push_to_hub` pushes
+_GIVEN = ("tokenizer", "processor")  # what the user loads, and gives an adapter again
 # Of what a card shows: a file may come from anywhere.
 _TYPES: dict[str, type] = {
     "knobs": dict,
@@ -123,7 +124,7 @@ def make_recipe(knobs: SaliencyGuidedArguments, adapter: Adapter, **known: Any) 
     """
     values = {field.name: getattr(knobs, field.name) for field in fields(SaliencyGuidedArguments)}
     callables = tuple(name for name, value in values.items() if callable(value))
-    values |= {name: _name(values[name]) for name in callables}
+    values |= {name: name_of(values[name]) for name in callables}
     arguments, not_recorded = _arguments(adapter)
     return Recipe(
         knobs=values,
@@ -205,13 +206,12 @@ def _typed(content: Mapping[str, Any]) -> bool:
     return "knobs" in given and all(isinstance(value, _TYPES[name]) for name, value in given.items())
 
 
-def _name(value: Callable[..., Any]) -> str:
-    return f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', type(value).__name__)}"
-
-
 def _arguments(adapter: Adapter) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What the adapter was built with, found under the same names on it, and the names of what JSON cannot hold."""
-    values = {name: getattr(adapter, name, Ellipsis) for name in _parameters(type(adapter)) if name != "tokenizer"}
+    """What the adapter was built with, found under the same names on it, and the names of what JSON cannot hold.
+
+    Of an image processor `black` is all that an adapter keeps.
+    """
+    values = {name: getattr(adapter, name, Ellipsis) for name in _parameters(type(adapter)) if name not in _GIVEN}
     kept = {name: value for name, value in values.items() if _jsonable(value)}
     return json.loads(json.dumps(kept)), tuple(name for name in values if name not in kept)
 

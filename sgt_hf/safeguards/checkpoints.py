@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers.trainer import TRAINER_STATE_NAME
@@ -12,7 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 _SENTINEL = "checkpoint-is-incomplete.txt"  # of transformers' own checkpoints on SIGTERM
 
 
-def last_complete_checkpoint(output_dir: str | Path, processes: int = 1) -> str:
+def last_complete_checkpoint(output_dir: str | Path, processes: Callable[[Path], int] = lambda _: 1) -> str:
     """Return the newest checkpoint that was written to its end.
 
     `Trainer` writes its state last, so a folder without a readable one is what a killed process left. Of several
@@ -20,7 +21,7 @@ def last_complete_checkpoint(output_dir: str | Path, processes: int = 1) -> str:
 
     Args:
         output_dir: The folder that holds `checkpoint-N`.
-        processes: How many processes trained.
+        processes: From a checkpoint's folder to how many processes wrote their state there; of one none does.
 
     Returns:
         The path of a folder.
@@ -39,7 +40,7 @@ def last_complete_checkpoint(output_dir: str | Path, processes: int = 1) -> str:
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)$")
 
 
-def _complete(folder: Path, processes: int) -> bool:
+def _complete(folder: Path, processes: Callable[[Path], int]) -> bool:
     try:
         json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -47,4 +48,4 @@ def _complete(folder: Path, processes: int) -> bool:
     if (folder / _SENTINEL).exists():
         return False
     saved = len(list(folder.glob("rng_state_*.pth")))
-    return processes == 1 or saved == 0 or saved >= processes  # none of one process, or where only the model is saved
+    return saved == 0 or saved >= processes(folder)  # none of one process, or where only the model is saved

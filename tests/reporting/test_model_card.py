@@ -380,6 +380,15 @@ def test_the_fingerprint_is_of_the_weights():
     assert fingerprint(nn.ReLU()) == ()
 
 
+@pytest.mark.gpu
+def test_the_fingerprint_of_a_model_on_several_devices_is_the_same():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(2, 1))
+    whole = fingerprint(model)
+    model[1].cuda()
+    assert fingerprint(model) == pytest.approx(whole)
+
+
 def test_the_fingerprint_of_a_sharded_model_is_that_of_its_shard():
     from torch import distributed
     from torch.distributed.tensor import Shard, distribute_tensor

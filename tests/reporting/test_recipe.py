@@ -1,11 +1,12 @@
 import json
 
 import pytest
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, ViTImageProcessor
 
 from sgt_hf import SaliencyGuidedArguments, TextAdapter
+from sgt_hf.adapters import ImageAdapter
 from sgt_hf.reporting import Recipe, load_recipe
-from sgt_hf.reporting.carried import recorded_by
+from sgt_hf.reporting.carried import processes_of, recorded_by
 from sgt_hf.reporting.recipe import CONFIG_KEY, RECIPE_FILE, make_recipe
 from tests.tiny import make_model, make_tokenizer
 from tests.trainer.runs import trained
@@ -82,6 +83,37 @@ def test_functions_are_named_and_have_to_be_given_again():
         recipe.arguments()
     with pytest.raises(ValueError, match=r"'Own' is not one of sgt_hf\.adapters: build it yourself"):
         recipe.build_adapter(make_tokenizer())
+
+
+def test_a_lambda_trains_is_saved_and_measured(tmp_path):
+    """Which pickle cannot keep, as `Trainer` would with its arguments."""
+    masking = lambda batch, drop: batch | {"input_ids": batch["input_ids"].masked_fill(drop, 7)}  # noqa: E731
+    trainer = trained(tmp_path, sgt_masking=masking, save_strategy="epoch", num_train_epochs=1)
+    assert trainer.args.sgt_masking is masking
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    assert load_recipe(checkpoint).callables == ("sgt_masking",)
+    report = trainer.evaluate_faithfulness(methods=["gradient"], progress=False)
+    assert json.loads(json.dumps(report.summary()))["provenance"]["trained_masking"].endswith("<lambda>")
+
+
+def test_an_image_adapter_is_built_again_by_what_black_is():
+    given = ImageAdapter(ViTImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3), value_range=(-2.0, 2.0))
+    recipe = make_recipe(SaliencyGuidedArguments(), given)
+    assert recipe.adapter_arguments == {"black": [-2.0], "value_range": [-2.0, 2.0]}
+    again = Recipe(**json.loads(recipe.to_json())).build_adapter()
+    assert (again.black, again.constant) == ([-2.0], [-2.0])
+    unknown = make_recipe(SaliencyGuidedArguments(), ImageAdapter()).build_adapter()
+    with pytest.raises(ValueError, match="what black is after normalising is not known"):
+        unknown.check(masking="constant", granularity="token")
+
+
+def test_how_many_processes_trained_is_read_from_a_checkpoint(tmp_path):
+    recipe = make_recipe(SaliencyGuidedArguments(), TextAdapter(make_tokenizer()), hyperparameters={"num_devices": 4})
+    (tmp_path / RECIPE_FILE).write_text(recipe.to_json(), encoding="utf-8")
+    assert processes_of(tmp_path) == 4
+    trainer = trained(tmp_path / "one", save_strategy="epoch", num_train_epochs=1)
+    assert processes_of(next((tmp_path / "one").glob("checkpoint-*"))) == 1
+    assert trainer.args.world_size == 1
 
 
 def test_no_name_of_a_file_is_looked_up_beyond_the_adapters():

@@ -32,14 +32,16 @@ def test_of_two_processes_both_must_have_written(tmp_path):
     checkpoint(tmp_path, 1)  # save_only_model
     checkpoint(tmp_path, 2, ranks=2)
     checkpoint(tmp_path, 3, ranks=1)
-    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-2"
+    assert Path(last_complete_checkpoint(tmp_path, lambda _: 2)).name == "checkpoint-2"
     shutil.rmtree(tmp_path / "checkpoint-2")
-    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-1"
+    assert Path(last_complete_checkpoint(tmp_path, lambda _: 2)).name == "checkpoint-1"
 
 
-def test_fewer_processes_go_on_from_more(tmp_path):
-    checkpoint(tmp_path, 1, ranks=4)
-    assert Path(last_complete_checkpoint(tmp_path, 2)).name == "checkpoint-1"
+def test_every_checkpoint_is_judged_by_the_processes_that_trained_it(tmp_path):
+    checkpoint(tmp_path, 1, ranks=2)
+    checkpoint(tmp_path, 2, ranks=3)
+    trained = {"checkpoint-1": 2, "checkpoint-2": 4}
+    assert Path(last_complete_checkpoint(tmp_path, lambda folder: trained[folder.name])).name == "checkpoint-1"
 
 
 def test_without_a_complete_one_it_says_what_is_there(tmp_path):
