@@ -39,6 +39,24 @@ class Labels:
         """Return the batch without its labels, but for such as the forward cannot be called without."""
         return {name: value for name, value in inputs.items() if name not in self._names or name in self.required}
 
+    def call_unlabelled(self, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """Call a model that was called with labels before, on masked inputs without them.
+
+        Args:
+            model: Any module.
+            inputs: See `without`.
+
+        Raises:
+            ValueError: It fails, most likely for want of the labels.
+        """
+        try:
+            return model(**inputs)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"the model failed on the masked input, which comes without {self._names} ({error!r}): have its "
+                "forward compute the loss only where labels are given (labels=None)"
+            ) from error
+
 
 def cross_entropy_of_outputs(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Compute the task loss of a model that computes none, in the form that `Trainer` calls as `compute_loss_func`.

@@ -175,7 +175,16 @@ def one_per_prediction(labels: Tensor | None, logits: Tensor) -> Tensor | None:
     Args:
         labels: Any, or None.
         logits: (…, K).
+
+    Raises:
+        ValueError: They are integers of the shape of the logits, as several labels at once might be.
     """
+    several = labels is not None and labels.dim() == 2 and logits.dim() == 2 and labels.shape[1] > 1
+    if labels is not None and several and not labels.is_floating_point():
+        raise ValueError(
+            f"integer labels of shape {tuple(labels.shape)} are no classes of logits {tuple(logits.shape)}: where "
+            "several labels hold at once, give them as floats of 0 and 1"
+        )
     is_column = labels is not None and labels.dim() == logits.dim() and labels.shape[-1] == 1
     return labels.squeeze(-1) if labels is not None and is_column and not labels.is_floating_point() else labels
 

@@ -94,7 +94,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self._window: Tensor | None = None
         self._used = False
         self._items: Any = None
-        self._labels = Labels(self.label_names, self._bare())
+        # Of names that were found and not given, others than `labels` may be inputs, such as `label_embeddings`.
+        found = args.label_names is None and "labels" in self.label_names
+        self._labels = Labels(["labels"] if found else self.label_names, self._bare())
         self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
 
     @property
@@ -148,6 +150,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             total, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, num_items_in_batch)
             self._used = True
         else:
+            self._bad_batches.require_input(inputs)
             guided = self._guided_by_branch if self.knobs.sgt_save_memory else self._guided
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
@@ -257,7 +260,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     ) -> SaliencyGuidedLoss:
         def forward(masked: dict[str, Any]) -> Tensor:
             with nullcontext() if self.knobs.sgt_update_statistics else keeping_statistics(model):
-                return logits_of(model(**self.adapter.model_inputs(masked)))
+                return logits_of(self._labels.call_unlabelled(model, self.adapter.model_inputs(masked)))
 
         return self._guidance.loss(
             logits,

@@ -34,4 +34,6 @@ def adapter_for(model: nn.Module, processing_class: Any) -> Adapter:
         return ImageAdapter(processing_class)
     if name != "input_ids" and not isinstance(processing_class, PreTrainedTokenizerBase):
         return SeriesAdapter(name)
-    return TextAdapter(processing_class)
+    adapter = TextAdapter(processing_class)
+    adapter.leave_to(model)
+    return adapter

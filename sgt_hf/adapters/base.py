@@ -132,6 +132,15 @@ class Adapter(ABC):
             features = captured.require(self)
             return gradient_scores(logits, features, labels, target=target, reduction=reduction, dim=self.feature_dim)
 
+    def leave_to(self, model: nn.Module | None) -> None:
+        """Let a model have those of the extra columns that its own forward names.
+
+        Args:
+            model: Any module, or None.
+        """
+        named = {} if model is None else inspect.signature(base_of(model).forward).parameters
+        self.extra_columns = tuple(name for name in type(self).extra_columns if name not in named)
+
     def model_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch without the columns that only the adapter reads."""
         return {name: value for name, value in batch.items() if name not in self.extra_columns}

@@ -78,7 +78,7 @@ class DenseAdapter(Adapter):
             if seen:
                 return args, kwargs
             seen = True
-            return args, kwargs | {self.main_input: features.to(kwargs[self.main_input].dtype)}
+            return args, kwargs | {self.main_input: features.to(kwargs[self.main_input].dtype, copy=True)}
 
         handle = model.register_forward_pre_hook(swap, with_kwargs=True)
         try:

@@ -72,7 +72,10 @@ class TextAdapter(Adapter):
     def replace(self, model: nn.Module, features: Tensor) -> Iterator[None]:
         """See `Adapter.replace`; position and token type embeddings are added as always."""
         module = self.embedding_module(model)
-        use = lambda _, output: self._order.output(module, features.to(output.dtype), output)  # noqa: E731
+
+        def use(_: Any, output: Tensor) -> Tensor:  # a copy, which the model may change in place
+            return self._order.output(module, features.to(output.dtype, copy=True), output)
+
         with first_call_hook(module, use):
             yield
 
@@ -137,6 +140,12 @@ class TextAdapter(Adapter):
         if self.tokenizer.unk_token_id in self.special_ids:  # GPT-2's [UNK] is its end of text, and often its padding
             missing.add("unk")
         return sorted(set(STRATEGIES) - missing)
+
+    def highest_id(self, masking: str) -> int | None:
+        """Return the highest token id that a masking may put in; None where it puts in none of its own choice."""
+        if masking == "random":
+            return int(self._ordinary.max()) if len(self._ordinary) else None
+        return token_id(self.tokenizer, masking) if masking in NEEDS_TOKEN else None
 
     def sizes(self, batch: Batch) -> Tensor:
         """Return (B,) the tokens of each text, padding not counted."""
@@ -213,11 +222,11 @@ class TextAdapter(Adapter):
 
     @staticmethod
     def _segments(batch: Batch, special: Tensor) -> Tensor:
-        """(B, L) a number that grows at every special token and wherever a segment column changes."""
+        """(B, L) a number that grows at every special token and wherever a segment column changes, (B, L, …) any."""
         starts = special
         for name in ("segment_ids", "token_type_ids"):
             if name in batch:
-                starts = starts | _changes(batch[name])
+                starts = starts | _changes(batch[name]).reshape(*special.shape, -1).any(-1)
         return starts.long().cumsum(1)
 
     @property
@@ -284,6 +293,6 @@ def _refuse_deletion(batch: Batch, columns: Batch) -> None:
 
 
 def _changes(values: Tensor) -> Tensor:
-    """(B, L) bool, True where a value differs from the one to its left, and at the first."""
+    """(B, L, …) bool, True where a value differs from the one to its left, and at the first."""
     first = torch.ones_like(values[:, :1], dtype=torch.bool)
     return torch.cat([first, values[:, 1:] != values[:, :-1]], dim=1)

@@ -110,6 +110,22 @@ class BadBatches:
             "or mend such samples, lower the learning rate, or look for the operation with debug='underflow_overflow'"
         )
 
+    def require_input(self, batch: Batch) -> None:
+        """Raise where what is ranked is not in the batch.
+
+        Args:
+            batch: From the collator.
+
+        Raises:
+            ValueError: It has no main input; names what it has.
+        """
+        name = self._adapter.main_input
+        if name not in batch:
+            raise ValueError(
+                f"guided training ranks the features of {name!r}, and the batch has only {sorted(batch)}: have the "
+                "model's forward take its input by that name, two texts as a pair in one sequence"
+            )
+
     def _guilty(self, batch: Batch, alone: Callable[[Batch], float], rows: Any) -> list[str]:
         """Try each sample by itself, doubled because BatchNorm refuses a batch of one."""
         count = len(batch[self._adapter.main_input])

@@ -89,6 +89,19 @@ def test_segment_ids_part_a_pair_without_separator():
     assert words_of(tokenizer, masked["input_ids"][0]) == "good good plot plot"
 
 
+def test_segments_may_be_told_by_several_numbers_a_token():
+    """As TAPAS does, of which rows and columns of a table are two."""
+    tokenizer = make_tokenizer()
+    batch = batch_of(tokenizer, ("good film bad plot",))
+    cells = torch.zeros(1, 6, 3, dtype=torch.long)
+    cells[:, 3:, 1] = 1
+    adapter, drop = TextAdapter(tokenizer), torch.tensor([[False, False, True, True, True, False]])
+    masked = adapter.mask(batch | {"token_type_ids": cells}, drop, "previous_salient")["input_ids"]
+    good = tokenizer.convert_tokens_to_ids("good")
+    assert masked[0, 1:3].tolist() == [good, good]  # from its own cell
+    assert masked[0, 3] != good  # the first of the next cell
+
+
 def test_the_query_is_protected():
     tokenizer = make_tokenizer("bert")
     batch = encoded(tokenizer, ["bad plot", "a dull film"], queries=["good film", "the actor"])

@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import BertForTokenClassification
+from transformers import BertForTokenClassification, CTRLConfig, CTRLForSequenceClassification
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
@@ -97,6 +97,18 @@ def test_curves_agree_with_deleting_words_by_hand(family, padding_side):
             assert curves.removed[i, 0, b] == pytest.approx(expected, abs=1e-6)
             expected = by_hand(model, tokenizer, text, scores, share, keep=True)
             assert curves.kept[i, 0, b] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "smooth_grad"])
+def test_a_model_may_change_its_embeddings_in_place(method):
+    """CTRL scales them so."""
+    config = CTRLConfig(vocab_size=24, n_positions=40, n_embd=8, dff=16, n_layer=1, n_head=2, pad_token_id=0)
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    model = CTRLForSequenceClassification(config)
+    asked = {"methods": [method], "settings": FAST, "progress": False}
+    report = evaluate_faithfulness(model, make_rows(tokenizer, 4), tokenizer, **asked)
+    assert np.isfinite(report[method].comprehensiveness).all()
 
 
 def test_words_are_ranked_by_the_gradient_of_the_predicted_class():

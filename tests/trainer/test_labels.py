@@ -145,6 +145,105 @@ def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
     assert losses(twice)[0] == pytest.approx(2 * losses(once)[0], abs=1e-3)
 
 
+class Words(nn.Module):
+    """Sums embeddings, in the ways that a module of one's own may: subclasses add an input or compute the loss."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.parts, self.head = nn.Embedding(32, 8), nn.Embedding(2, 8), nn.Linear(8, 2)
+
+    def get_input_embeddings(self):
+        return self.words
+
+    def classify(self, input_ids, attention_mask, more=0.0):
+        return self.head(torch.tanh(((self.words(input_ids) + more) * attention_mask[..., None]).sum(1)))
+
+    def outputs(self, logits, labels):
+        return {"logits": logits} | ({} if labels is None else {"loss": functional.cross_entropy(logits, labels)})
+
+
+class WithSegments(Words):
+    def forward(self, input_ids, attention_mask, segment_ids, labels=None):
+        assert segment_ids.shape == input_ids.shape
+        return self.outputs(self.classify(input_ids, attention_mask, self.parts(segment_ids)), labels)
+
+
+class WithLabelPrior(Words):
+    def forward(self, input_ids, attention_mask, label_prior=None, labels=None):
+        logits = self.classify(input_ids, attention_mask)
+        return self.outputs(logits if label_prior is None else logits + label_prior, labels)
+
+
+class AlwaysLoses(Words):
+    def forward(self, input_ids, attention_mask, labels=None):
+        logits = self.classify(input_ids, attention_mask)
+        return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def collated(more=None):
+    pad = DataCollatorWithPadding(make_tokenizer())
+
+    def collate(rows):
+        batch = pad([{name: row[name] for name in ("input_ids", "attention_mask", "labels")} for row in rows])
+        return {name: column for name, column in batch.items() if name != "token_type_ids"} | (more or {}).copy()
+
+    return collate
+
+
+def test_a_column_that_the_forward_names_is_the_models(tmp_path):
+    """Though the text adapter has a use for columns of that name too."""
+    collate = collated()
+    settings = {
+        "model": WithSegments(),
+        "data_collator": lambda rows: (batch := collate(rows)) | {"segment_ids": batch["input_ids"] % 2},
+        "remove_unused_columns": False,
+        "max_steps": 2,
+    }
+    assert trained(tmp_path, **settings).state.global_step == 2
+
+
+def test_an_input_whose_name_has_label_in_it_is_no_label(tmp_path):
+    """Without anything masked both passes are one, and the divergence is none."""
+    settings = {"data_collator": collated({"label_prior": torch.tensor([[4.0, 0.0]])}), "remove_unused_columns": False}
+    trainer = trained(tmp_path, model=WithLabelPrior(), sgt_mask_fraction=0.0, logging_steps=1, **settings)
+    assert losses(trainer, "sgt_kl") == pytest.approx([0.0] * trainer.state.max_steps, abs=1e-6)
+
+
+def test_a_forward_that_cannot_do_without_labels_is_told_so(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"on the masked input, which comes without \['labels'\] .*only where labels are"
+    ):
+        trained(tmp_path, model=AlwaysLoses(), data_collator=collated(), remove_unused_columns=False)
+
+
+def test_a_batch_without_the_ranked_input_says_what_it_has(tmp_path):
+    class Pair(Words):
+        def forward(self, first, second, labels=None):
+            return self.outputs(self.classify(first, first > 0) + self.classify(second, second > 0), labels)
+
+    pad = collated()
+
+    def collate(rows):
+        batch = pad(rows)
+        return {"first": batch["input_ids"], "second": batch["input_ids"], "labels": batch["labels"]}
+
+    settings = {"data_collator": collate, "remove_unused_columns": False, "max_steps": 1}
+    assert trained(tmp_path, model=Pair(), sgt_kl_weight=0.0, **settings).state.global_step == 1
+    with pytest.raises(ValueError, match=r"of 'input_ids', and the batch has only \['first', 'labels', 'second'\]"):
+        trained(tmp_path, model=Pair(), **settings)
+
+
+@pytest.mark.parametrize("drops", ["lowest", "random"])
+def test_several_labels_as_integers_are_refused(tmp_path, drops):
+    def bce(outputs, labels, num_items_in_batch=None):
+        return functional.binary_cross_entropy_with_logits(outputs["logits"], labels.float())
+
+    rows = make_rows(make_tokenizer()).map(lambda row: {"labels": [row["labels"], 1]})
+    with pytest.raises(ValueError, match=r"integer labels of shape \(4, 2\) are no classes .*give them as floats"):
+        trained(tmp_path, rows=rows, compute_loss_func=bce, sgt_drops=drops, max_steps=1)
+
+
 def queried(tokenizer):
     rows = [
         {"document": words.split(), "query": ["plot"], "label": n % 2, "annotation_id": str(n)}

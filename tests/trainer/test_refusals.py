@@ -42,6 +42,16 @@ def test_models_and_knobs(tmp_path, config, changes, message):
         build(tmp_path, make_model(**config), **changes)
 
 
+def test_tokens_that_the_embedding_has_no_row_for(tmp_path):
+    tokenizer, settings = make_tokenizer(), arguments(tmp_path, sgt_masking="random")
+    tokenizer.add_tokens([f"new{n}" for n in range(9)])
+    with pytest.raises(ValueError, match="masking 'random', which puts in token ids up to 27, with an embedding of 24"):
+        SaliencyGuidedTrainer(make_model(), settings, processing_class=tokenizer)
+    model = make_model()
+    model.resize_token_embeddings(len(tokenizer))
+    SaliencyGuidedTrainer(model, settings, processing_class=tokenizer)
+
+
 def test_a_plain_module_without_a_tokenizer_or_adapter(tmp_path):
     message = r"Linear has no main_input_name, .*: for series pass adapter=SeriesAdapter.*, for images .*ImageAdapter"
     with pytest.raises(ValueError, match=message):
