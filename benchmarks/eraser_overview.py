@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import markdown_table
+from benchmarks.eraser_maps import gain_of
 from benchmarks.eraser_rows import KINDS, LABELS, Cells, Values, first_of, of_shared_seeds, paired
 from sgt_hf.faithfulness import METHODS
 from sgt_hf.metrics.significance import student_mean
@@ -43,7 +44,7 @@ def _verdict_of(arms: dict[str, Cells], pair: tuple[Cells, Cells], other: str, m
     raw = _verdict(paired(arms, "guided", other, method, kind).mean(1), higher=higher)
     if kind not in KINDS:
         return raw
-    gains = [[cell["summary"]["methods"][method][f"{kind}_minus_random"] for cell in side] for side in pair]
+    gains = [[gain_of(cell, method, kind) for cell in side] for side in pair]
     return f"{raw} / {_verdict(np.subtract(*map(np.array, gains)), higher=higher)}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import (
     cost,
     eraser_chance,
+    eraser_maskings,
     eraser_overview,
     eraser_paper,
     eraser_search,
@@ -39,6 +40,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*.md")), *s
 Cell = dict[str, Any]
 SHORT, SHORT_ARMS = "/short", ("plain", "guided", "random_mask")
 BESIDE = "/beside"  # the paper's numbers alone
+MASKINGS_ELSEWHERE = ("eraser-movies-paper", "eraser")
 DRAWN = ("images", "images_cifar10")  # folders of results with a folder of figures
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -122,6 +124,14 @@ def _chance() -> list[Cell]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
+def maskings(cells: list[Cell]) -> dict[str, str]:
+    """Return the table of all maskings, those of the folder's cells and those that have a folder of their own."""
+    key, pairs = "movies-bilstm", {}
+    for each in (cells, *map(cells_of, MASKINGS_ELSEWHERE)):
+        pairs |= eraser_maskings.by_masking(grouped(each)[key])
+    return {key: eraser_maskings.table(pairs)}
+
+
 def costs(cells: list[Cell]) -> dict[str, str]:
     """Return a table for each model and length."""
     return {cost.key(cell): cost.table(cell) for cell in cells}
@@ -141,6 +151,7 @@ def grouped(cells: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, A
 # folder of results → its cells to a table for each key; a folder not named holds cells of the ERASER benchmark
 MAKERS: dict[str, Callable[[list[Cell]], dict[str, str]]] = {
     "cost": costs,
+    "eraser-movies-maskings": maskings,
     "eraser_chance": eraser_chance.tables,
     "eraser_search": eraser_search.tables,
     "evaluation_cost": lambda cells: {"all": evaluation_cost.table(cells)},

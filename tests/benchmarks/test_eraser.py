@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from transformers import BertConfig, ResNetConfig
 
-from benchmarks import eraser, eraser_overview
+from benchmarks import eraser, eraser_maskings, eraser_overview
 from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_cell import dropouts_of
@@ -139,7 +139,9 @@ def test_texts_to_normalise_lie_apart_among_those_that_are_measured():
     assert positions == [[], [0, 9, 18, 27], [0, 9, 18, 27, 36, 45]]
 
 
-@pytest.mark.parametrize("folder", ["eraser", "eraser-movies-paper", "eraser-naopc", "eraser_search"])
+@pytest.mark.parametrize(
+    "folder", ["eraser", "eraser-movies-maskings", "eraser-movies-paper", "eraser-naopc", "eraser_search"]
+)
 def test_committed_cells_are_found_by_the_code_of_today(folder):
     """A field that is added to `Cell` must not make a finished sweep start over."""
     paths = sorted((ROOT / "benchmarks" / "results" / folder).glob("*.json"))
@@ -229,6 +231,23 @@ def test_verdicts_are_told_beyond_the_seeds_alone():
     few = {arm: cells[:2] for arm, cells in made.items()}
     assert "better" not in verdicts([few])
     assert len(verdicts([{"plain": made["plain"]}]).splitlines()) == 2
+
+
+def test_every_masking_stands_beside_plain():
+    """Guided minus plain by seed 0.1, 0.1, 0.4 with the separator, as on paper above; the mask token has two seeds."""
+    made = {"plain": [made_cell("plain", seed, [0.1, 0.1]) for seed in range(3)], "guided": []}
+    for masking, gradients in {"sep": (0.2, 0.2, 0.5), "mask": (0.3, 0.3)}.items():
+        for seed, value in enumerate(gradients):
+            cell = made_cell("guided", seed, [value] * 2)
+            cell["settings"]["knobs"] = {"sgt_mask_fraction": 0.6, "sgt_masking": masking}
+            made["guided"].append(cell)
+    text = eraser_maskings.table(eraser_maskings.by_masking(made))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == ["masking", "seeds", "accuracy", "gradient comp ↑", "gradient suff ↓"]  # no other was measured
+    assert rows[2][:4] == ["mask", "2", "0.500 → 0.500 {–}", "0.100 → 0.300 {–}"]
+    assert rows[3][:4] == ["sep", "3", "0.500 → 0.500 {+0.000, +0.000}", "0.100 → 0.300 {-0.230, +0.630}"]
+    assert rows[4] == ["masking", "seeds", "gradient comp ↑", "gradient suff ↓"]  # beyond random
+    assert rows[7][2:] == ["0.100 → 0.300 {-0.230, +0.630}", "-0.200 → -0.200 {+0.000, +0.000}"]
 
 
 def test_texts_of_one_document_are_drawn_together():
