@@ -228,7 +228,7 @@ class PublishingTrainer(RememberingTrainer):
         self.args = copy.copy(kept)
         self.args.hub_token = None
         for name, value in vars(self.knobs).items():
-            if callable(value) and hasattr(kept, name):
+            if name.startswith("sgt_") and callable(value) and hasattr(kept, name):
                 setattr(self.args, name, None)
         try:
             yield
