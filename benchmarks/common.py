@@ -67,16 +67,21 @@ def _cpu_info(name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
+def emulates_bfloat16() -> bool:
+    """Return whether training is on a CPU that has no arithmetic for bfloat16."""
+    import torch
+
+    flags = {*_cpu_info("flags").split()}  # of which other processors than x86 tell none
+    return bool(flags) and not flags & {"avx512_bf16", "amx_bf16"} and not torch.cuda.is_available()
+
+
 def warn_of_emulated_bfloat16(settings: dict[str, Any]) -> None:
     """Say so where a cell trains in bfloat16 on a CPU that has no arithmetic for it.
 
     Args:
         settings: Arguments of the cell.
     """
-    import torch
-
-    flags = _cpu_info("flags").split()
-    if settings.get("bf16") and flags and not {"avx512_bf16", "amx_bf16"} & {*flags} and not torch.cuda.is_available():
+    if settings.get("bf16") and emulates_bfloat16():
         warnings.warn(
             f"{_processor()} emulates bfloat16, many times slower than float32: use a GPU or another CPU, or "
             "leave --bf16 out, which is another cell",
