@@ -52,6 +52,8 @@ class Labels:
         try:
             return model(**inputs)
         except (TypeError, KeyError, AttributeError) as error:
+            if self.required:  # which it was given
+                raise
             raise ValueError(
                 f"the model failed on the masked input, which comes without {self._names} ({error!r}): have its "
                 "forward compute the loss only where labels are given (labels=None)"

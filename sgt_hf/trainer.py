@@ -108,7 +108,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), processes_of)
+            resume_from_checkpoint = last_complete_checkpoint(
+                str(self.args.output_dir), lambda folder: processes_of(folder) or self.args.world_size
+            )
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         return super().train(resume_from_checkpoint, *args, **kwargs)
 

@@ -124,7 +124,8 @@ def load_batches(
         collator: From rows to batch; None for the adapter's own.
 
     Raises:
-        ValueError: The forward requires labels, without which it is called here.
+        ValueError: The forward requires labels, without which it is called here; or the collator returns something
+            other than tensors and None.
     """
     if collator is None:
         collator = adapter.collator()
@@ -140,7 +141,14 @@ def load_batches(
 
     def collate(rows: list[dict[str, Any]]) -> Batch:
         batch = collator([{name: value for name, value in row.items() if takes_all or name in wanted} for row in rows])
-        return {name: column.to(device) for name, column in batch.items() if isinstance(column, Tensor)}
+        given = {name: column for name, column in batch.items() if column is not None}
+        for name, column in given.items():
+            if not isinstance(column, Tensor):
+                raise ValueError(
+                    f"the collator's {name!r} is a {type(column).__name__}, and batches are measured as tensors: leave "
+                    "it out, or give one value a row as a tensor"
+                )
+        return {name: column.to(device) for name, column in given.items()}
 
     # A generator of its own, because a loader draws a seed when it starts: the global one stays as it was.
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())

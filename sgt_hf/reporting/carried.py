@@ -55,14 +55,16 @@ def recorded_in(folder: str | os.PathLike[str]) -> Recipe | None:
     return _if_readable(lambda: load_recipe(folder)) if os.path.isdir(folder) else None
 
 
-def processes_of(checkpoint: str | os.PathLike[str]) -> int:
-    """Return how many processes trained what is in a folder, 1 where that is not recorded.
+def processes_of(checkpoint: str | os.PathLike[str]) -> int | None:
+    """Return how many processes trained what is in a folder, None where that is not recorded.
 
     Args:
         checkpoint: A folder of this disk.
     """
     recipe = recorded_in(checkpoint)
-    return int(((recipe and recipe.hyperparameters) or {}).get("num_devices", 1))
+    if recipe is None or recipe.hyperparameters is None:
+        return None
+    return int(recipe.hyperparameters.get("num_devices", 1))  # which transformers names where there are several
 
 
 def _if_readable(read: Callable[[], Recipe]) -> Recipe | None:

@@ -114,6 +114,8 @@ def test_how_many_processes_trained_is_read_from_a_checkpoint(tmp_path):
     trainer = trained(tmp_path / "one", save_strategy="epoch", num_train_epochs=1)
     assert processes_of(next((tmp_path / "one").glob("checkpoint-*"))) == 1
     assert trainer.args.world_size == 1
+    (tmp_path / "bare").mkdir()  # as of `Trainer`, which records none
+    assert processes_of(tmp_path / "bare") is None
 
 
 def test_no_name_of_a_file_is_looked_up_beyond_the_adapters():

@@ -288,6 +288,8 @@ def test_a_batch_may_hold_what_is_no_tensor(tmp_path):
     asked = {"methods": ["gradient"], "operator": "unk", "progress": False}
     measured = [one.evaluate_faithfulness(**asked) for one in (usual, more)]
     assert measured[0].summary()["methods"] == measured[1].summary()["methods"]
+    with pytest.raises(ValueError, match="the collator's 'scale' is a float, and batches are measured as tensors"):
+        usual.evaluate_faithfulness(**asked, collator=lambda rows: collate(rows) | {"scale": 2.0})
 
 
 @pytest.mark.parametrize(
