@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 
 from .attribution import AttributionSettings
 from .data.raw_texts import RawText, encode_raw
+from .faithfulness.explaining import Explained
 from .faithfulness.rows import position_limit
-from .faithfulness.word_scores import Explained, explain_all, make_explainer
+from .faithfulness.word_scores import explain_all, make_explainer
 from .reporting.contents import TextEntry, View
 from .reporting.terminal import highlighted
 

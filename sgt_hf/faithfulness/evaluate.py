@@ -16,6 +16,7 @@ from ..adapters import Adapter
 from ..attribution import AttributionSettings, method_names
 from ..masking.text import STRATEGIES
 from ..metrics.aopc import BINS, CONVENTIONS
+from .explaining import warn_of_deltas
 from .measurement import Job, measure_shares
 from .normalization import check_search
 from .padding import refuse_shifted_positions
@@ -24,7 +25,7 @@ from .provenance import Provenance
 from .removal import Removal
 from .report import Curves, FaithfulnessReport
 from .rows import Rows, survey_rows
-from .word_scores import METHODS, make_explainer, warn_of_deltas
+from .word_scores import METHODS, make_explainer
 
 _LEAVES_WORDS = {"previous_salient", "random"}  # maskings that are no removal
 OPERATORS = tuple(sorted(set(STRATEGIES) - _LEAVES_WORDS))

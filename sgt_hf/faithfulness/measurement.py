@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from ..modes import measuring
+from .explaining import Explained, Explainer, explain_texts
 from .normalization import extreme_curves
 from .removal import Removal, removal_curves
 from .rows import Rows, cut_batches
 from .units import pool_texts
-from .word_scores import Explained, Explainer, explain_texts
 
 _POOL = 2**23  # units of perturbed texts that are planned at once
 
