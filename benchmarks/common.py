@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.processor import bfloat16_products, name_of_cpu
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.atomic import write_atomically
 from sgt_hf.metrics.significance import student_mean
@@ -37,7 +37,6 @@ def _digest_of_code() -> str:
     return digest.hexdigest()[:12]
 
 
-CPU_INFO = Path("/proc/cpuinfo")
 CODE = _digest_of_code()  # when the run began
 
 
@@ -53,40 +52,7 @@ def machine() -> dict[str, Any]:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     threads = {"cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
-    return {"device": device, "processor": _processor(), **threads}
-
-
-def _processor() -> str:
-    """The CPU's name, where the system tells it."""
-    return _cpu_info("model name") or platform.processor()
-
-
-def _cpu_info(name: str) -> str:
-    """What Linux tells of the first CPU under a name; empty elsewhere."""
-    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
-
-
-def emulates_bfloat16() -> bool:
-    """Return whether training is on a CPU that has no arithmetic for bfloat16."""
-    import torch
-
-    flags = {*_cpu_info("flags").split()}  # of which other processors than x86 tell none
-    return bool(flags) and not flags & {"avx512_bf16", "amx_bf16"} and not torch.cuda.is_available()
-
-
-def warn_of_emulated_bfloat16(settings: dict[str, Any]) -> None:
-    """Say so where a cell trains in bfloat16 on a CPU that has no arithmetic for it.
-
-    Args:
-        settings: Arguments of the cell.
-    """
-    if settings.get("bf16") and emulates_bfloat16():
-        warnings.warn(
-            f"{_processor()} emulates bfloat16, many times slower than float32: use a GPU or another CPU, or "
-            "leave --bf16 out, which is another cell",
-            stacklevel=2,
-        )
+    return {"device": device, "processor": name_of_cpu(), **threads}
 
 
 def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:
@@ -128,9 +94,9 @@ def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[st
             result is NaN or infinite: the cell is named.
     """
     if not path.exists():
-        warn_of_emulated_bfloat16(settings)
         try:
-            cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
+            with bfloat16_products(settings.get("bf16", False)):
+                cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
             text = json.dumps(cell, allow_nan=False)
         except ValueError as error:
             raise ValueError(f"no result of {path.stem}: {error}") from error

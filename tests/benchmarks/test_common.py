@@ -43,20 +43,6 @@ def test_a_file_that_is_not_the_cell_is_refused(tmp_path, content):
         run_cell(path, {"seed": 0}, dict)
 
 
-@pytest.mark.parametrize(
-    ("flags", "bf16", "warned"),
-    [("fpu avx2", True, True), ("fpu avx2", False, False), ("fpu avx512_bf16", True, False), (None, True, False)],
-)
-def test_bfloat16_is_warned_of_where_the_cpu_emulates_it(tmp_path, monkeypatch, recwarn, flags, bf16, warned):
-    info = tmp_path / "cpuinfo"
-    if flags is not None:  # on Arm there are none
-        info.write_text(f"model name\t: A CPU\nflags\t\t: {flags}\n")
-    monkeypatch.setattr("benchmarks.common.CPU_INFO", info)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    run_cell(tmp_path / "cell.json", {"bf16": bf16}, dict)
-    assert [str(one.message)[:24] for one in recwarn] == ["A CPU emulates bfloat16,"] * warned
-
-
 def test_table():
     assert markdown_table(["a", "bb"], [["ccc", "d"]]) == "| a   | bb |\n| --- | -- |\n| ccc | d  |"
 

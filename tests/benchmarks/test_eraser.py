@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from transformers import BertConfig, ResNetConfig
 
 from benchmarks import eraser, eraser_maskings, eraser_overview
-from benchmarks.common import cell_path, emulates_bfloat16, markdown_table
+from benchmarks.common import cell_path, markdown_table
 from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
 from benchmarks.eraser_cell import dropouts_of
 from benchmarks.eraser_overview import verdicts
@@ -353,11 +353,10 @@ def test_a_dropout_is_set_wherever_the_configuration_names_one(tmp_path):
 @pytest.mark.minilm
 def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_path):
     where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--model", str(minilm_path)]
-    bf16 = [] if emulates_bfloat16() else ["--bf16"]  # which takes longer than a test may
-    result = run(tmp_path, *where, "--max_length", "48", *bf16, "--attn_implementation", "eager")
+    result = run(tmp_path, *where, "--max_length", "48", "--bf16", "--attn_implementation", "eager")
     assert result.returncode == 0, result.stderr
     assert "## movies, model: 24 test texts, 1 seed" in result.stdout
-    assert f"other knobs at their defaults; {'bfloat16, ' if bf16 else ''}1 seed" in result.stdout
+    assert "other knobs at their defaults; bfloat16, 1 seed" in result.stdout
     assert "the paper's Tables" not in result.stdout  # they are of a BiLSTM
     assert {cell["settings"]["attn_implementation"] for cell in cells(tmp_path).values()} == {"eager"}
 
