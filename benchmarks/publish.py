@@ -1,4 +1,4 @@
-"""Results → documents: rewrites the generated tables of README.md, benchmarks/README.md and docs/, and images' figures.
+"""Results → documents: rewrites the generated tables of README.md, benchmarks/ and docs/, and images' figures.
 
     python benchmarks/publish.py
 
@@ -43,6 +43,7 @@ BESIDE = "/beside"  # the paper's numbers alone
 MASKINGS_ELSEWHERE = ("eraser-movies-paper", "eraser")
 DRAWN = ("images", "images_cifar10")  # folders of results with a folder of figures
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w/.-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+HEADING, CODE = re.compile(r"^#+(?= )", re.MULTILINE), re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def main() -> None:
@@ -60,8 +61,23 @@ def main() -> None:
 
 
 def published(text: str) -> str:
-    """Return a document with its generated blocks made anew."""
-    return BLOCK.sub(lambda match: f"{match[1]}\n{tables(match['name'])}\n\n", text)
+    """Return a document with its generated blocks made anew, their headings below the one they stand under."""
+
+    def fresh(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{_below(text[: match.start()], tables(match['name']))}\n\n"
+
+    return BLOCK.sub(fresh, text)
+
+
+def _below(before: str, block: str) -> str:
+    """A block's headings, moved so that the highest is one level below the last heading before it."""
+    written = CODE.sub("", BLOCK.sub("", before))  # neither comments nor other blocks have a say
+    above = [len(level) for level in HEADING.findall(written)]
+    inside = [len(level) for level in HEADING.findall(block)]
+    if not (above and inside):
+        return block
+    shift = above[-1] + 1 - min(inside)
+    return HEADING.sub(lambda match: "#" * (len(match[0]) + shift), block)
 
 
 def tables(name: str) -> str:

@@ -15,7 +15,7 @@ RANKINGS = ("shared", "separate")
 DROPS = ("lowest", "random", "highest")
 # Settings by name: SaliencyGuidedTrainingArguments("out", **PRESETS["text"]). `paper` are the defaults; `text` did best
 # on validation texts of e-SNLI, poor on Movies' long ones; `image` is a compromise of accuracy and area on MNIST's
-# validation images (benchmarks/README.md).
+# validation images (benchmarks/images.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"sgt_mask_fraction": 0.5, "sgt_kl_weight": 1.0, "sgt_masking": "auto", "sgt_reduction": "auto"},
     "text": {"sgt_masking": "delete", "sgt_mask_fraction": 1.0, "sgt_vary_fraction": True},

@@ -15,13 +15,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 GUIDES = sorted((REPOSITORY / "docs").rglob("*.md"))
-DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "benchmarks" / "README.md", *GUIDES]
+DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "benchmarks").glob("*.md")), *GUIDES]
 
 _PYTHON_BLOCK = re.compile(
     r"(?:^<!--[ ]*not[ ]run(?P<reason>.*?)-->\s*?\n+)?^```python[^\n]*\n(?P<code>.*?)^```[ ]*$", re.M | re.S
 )
 _SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)[^\n]*\n(.*?)^```[ ]*$", re.M | re.S)
 _ANY_BLOCK = re.compile(r"^```.*?^```[ ]*$", re.M | re.S)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
 _INLINE_CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -143,6 +144,36 @@ def test_benchmark_commands_exist(path):
     for script, flags in benchmark_flags(path.read_text(encoding="utf-8")).items():
         assert (REPOSITORY / script).is_file(), f"{path.name} names {script}"
         assert flags - options(script) == set(), f"{path.name}: unknown to {script} --help"
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name of a document: its headings as GitHub spells them."""
+    headings = re.findall(r"^#+ (.*)$", _ANY_BLOCK.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(path: Path) -> list[str]:
+    """The links and pictures of a document that lead to no file beside it, or to no heading of one."""
+    dead = []
+    for target in _LINK.findall(_ANY_BLOCK.sub("", path.read_text(encoding="utf-8"))):
+        name, _, anchor = target.partition("#")
+        if ":" in name:  # on the net
+            continue
+        file = path.parent / name if name else path
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            dead.append(target)
+    return dead
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_links_lead_somewhere(path):
+    assert dead_links(path) == []
+
+
+def test_dead_links_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A (small) page\n[1](page.md#a-small-page) [2](#not) ![3](gone.png) [4](https://a.b#c)\n")
+    assert dead_links(page) == ["#not", "gone.png"]
 
 
 SAMPLE = """

@@ -271,7 +271,7 @@ def test_committed_cells_are_found_by_the_code_of_today(folder):
 def test_the_documented_commands_name_the_committed_cells():
     """All of `images` and `images_cifar10`; of the search, whose rows are other knobs each, those of its command."""
     made: dict[str, set[Path]] = {}
-    for words in shell_lines((ROOT / "benchmarks" / "README.md").read_text(), "python benchmarks/images.py"):
+    for words in shell_lines((ROOT / "benchmarks" / "images.md").read_text(), "python benchmarks/images.py"):
         args, knobs = HfArgumentParser((ImagesArguments, SaliencyGuidedArguments)).parse_args_into_dataclasses(
             words[2:]
         )
