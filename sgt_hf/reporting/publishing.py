@@ -227,8 +227,8 @@ class PublishingTrainer(RememberingTrainer):
         kept = self.args
         self.args = copy.copy(kept)
         self.args.hub_token = None
-        for name, value in vars(self.knobs).items():
-            if name.startswith("sgt_") and callable(value) and hasattr(kept, name):
+        for name, value in vars(kept).items():
+            if name.startswith("sgt_") and callable(value):
                 setattr(self.args, name, None)
         try:
             yield

@@ -15,6 +15,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import ModelCard, constants
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
@@ -492,11 +493,10 @@ def test_a_plain_module_is_pushed_with_its_recipe(hub, tmp_path):
 
 
 def make_peft(folder):
-    peft = pytest.importorskip("peft")
     base = make_model("bert")
     base.save_pretrained(folder / "base")
     base = AutoModelForSequenceClassification.from_pretrained(folder / "base")
-    return peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"]))
+    return get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"]))
 
 
 def test_a_peft_adapter_is_pushed(hub, tmp_path):
