@@ -67,10 +67,9 @@ def test_deleting_asks_for_the_new_length(tmp_path):
     assert "delete" in [entry.name for entry in raised.traceback]
 
 
-@pytest.mark.parametrize(
-    "masking", ["uniform", "constant", "channel_mean"]
-)  # torch.autocast, in blur, knows no such device
+@pytest.mark.parametrize("masking", ["uniform", "constant", "channel_mean"])
 def test_a_step_on_images(tmp_path, masking):
+    """`blur` is left out, for torch.autocast knows no such device."""
     config = MnistCnnConfig(image_size=16, num_channels=3, channels=[4, 4], hidden_size=8, num_labels=3)
     rows = PixelTensors(torch.randn(8, 3, 16, 16), torch.arange(8) % 3)
     model = MnistCnnForImageClassification(config)
