@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Which tests `make test` runs; all of them: make test MARKERS=""
 MARKERS ?= not slow
+# How many processes share them, file by file.
+WORKERS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 
@@ -20,7 +22,7 @@ test: export HF_HUB_OFFLINE := 1
 # Tensors of tests are tiny: threads cost more than they save, and their number changes the rounding.
 test: export OMP_NUM_THREADS := 1
 test: lint types
-	$(BIN)/python -m pytest -m "$(MARKERS)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "$(MARKERS)" $(PYTEST_ARGS)
 
 lint: $(INSTALLED_FOR_TESTS)
 	$(BIN)/ruff check .
