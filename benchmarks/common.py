@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.processor import bfloat16_products, name_of_cpu
+from benchmarks.processor import bfloat16_products, emulates_bfloat16, name_of_cpu
 from sgt_hf import SaliencyGuidedArguments
 from sgt_hf.atomic import write_atomically
 from sgt_hf.metrics.significance import student_mean
@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     threads = {"cpu_count": os.cpu_count(), "torch_threads": torch.get_num_threads()}
-    return {"device": device, "processor": name_of_cpu(), **threads}
+    return {"device": device, "processor": name_of_cpu(), "emulates_bfloat16": emulates_bfloat16(), **threads}
 
 
 def cell_path(folder: Path, name: str, settings: dict[str, Any]) -> Path:
@@ -94,8 +94,9 @@ def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[st
             result is NaN or infinite: the cell is named.
     """
     if not path.exists():
+        bf16 = (settings | settings.get("training", {})).get("bf16", False)  # or of the model that is measured
         try:
-            with bfloat16_products(settings.get("bf16", False)):
+            with bfloat16_products(bf16):
                 cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}
             text = json.dumps(cell, allow_nan=False)
         except ValueError as error:

@@ -18,12 +18,14 @@ def test_a_cpu_without_the_arithmetic_takes_products_in_float32(tmp_path, monkey
     monkeypatch.setattr("benchmarks.processor.CPU_INFO", info)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert emulates_bfloat16() is emulated
-    for bf16 in (False, True):
+    for bf16, settings in ((False, {}), (True, {"bf16": True}), (True, {"training": {"bf16": True}})):
         seen = []
         monkeypatch.setattr(torch.Tensor, "float", lambda self, seen=seen: seen.append(self) or self.to(torch.float32))
         half = torch.ones(2, 2, dtype=torch.bfloat16)
-        run_cell(tmp_path / f"{bf16}.json", {"bf16": bf16}, lambda half=half: {"value": (half @ half).tolist()})
+        path = tmp_path / f"{len(str(settings))}.json"
+        cell = run_cell(path, settings, lambda half=half: {"value": (half @ half).tolist()})
         assert len(seen) == 2 * (bf16 and emulated)
+        assert cell["machine"]["emulates_bfloat16"] is emulated
 
 
 def results(mode):
