@@ -332,7 +332,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _record(self, parts: SaliencyGuidedLoss, share: Tensor | float) -> None:
         """Add to the logging window on the device: sums over micro-batches, weighted by their share."""
         with torch.no_grad():
-            weight = torch.as_tensor(share, dtype=torch.float32, device=parts.kl.device)
+            if not isinstance(share, Tensor):  # made on the device: a copy of a number would wait for it
+                share = torch.full((), share, device=parts.kl.device)
+            weight = share.to(parts.kl.device, torch.float32)
             sums = torch.stack([parts.ce.float(), parts.kl * weight, parts.flipped * weight, weight])
             self._window = sums if self._window is None else self._window + sums
 
