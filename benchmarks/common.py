@@ -94,7 +94,7 @@ def run_cell(path: Path, settings: dict[str, Any], compute: Callable[[], dict[st
             result is NaN or infinite: the cell is named.
     """
     if not path.exists():
-        bf16 = (settings | settings.get("training", {})).get("bf16", False)  # or of the model that is measured
+        bf16 = any(part.get("bf16", False) for part in (settings, settings.get("training", {})))  # of what is measured
         try:
             with bfloat16_products(bf16):
                 cell = {"settings": settings, "versions": versions(), "machine": machine(), **compute()}

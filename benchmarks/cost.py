@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.cost_inside import Stopwatch, now, peak_bytes, resident_bytes
 from benchmarks.cost_subjects import IMAGES, batch_size_of, knobs_for, make_batch, make_model, make_tokenizer
+from benchmarks.processor import emulates_bfloat16, name_of_cpu
 from benchmarks.reference_recipe import ReferenceTrainer
 from sgt_hf import SaliencyGuidedTrainer, SaliencyGuidedTrainingArguments
 
@@ -71,6 +72,8 @@ def main() -> None:
     """Time every mode of every model and print the tables."""
     (args,) = HfArgumentParser(CostArguments).parse_args_into_dataclasses()
     transformers_logging.set_verbosity_error()
+    if args.bf16 and emulates_bfloat16():
+        raise ValueError(f"{name_of_cpu()} emulates bfloat16, and its times are of no other CPU: leave --bf16 out")
     if args.threads:
         torch.set_num_threads(args.threads)
     for model in args.models:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -21,11 +22,6 @@ PRODUCTS = {
     _aten.baddbmm.default,
     _aten.convolution.default,
     _aten.convolution_backward.default,
-    # Under inference_mode alone these reach a mode, in place of what they are made of.
-    _aten.matmul.default,
-    _aten.linear.default,
-    _aten.conv1d.default,
-    _aten.conv2d.default,
 }
 
 
@@ -58,18 +54,18 @@ def bfloat16_products(bf16: bool) -> AbstractContextManager[object]:
 class Bfloat16Products(TorchDispatchMode):
     """Take products of bfloat16 in float32 and round them, as arithmetic for bfloat16 does.
 
-    Such arithmetic multiplies exactly, adds up in float32 and rounds the sum once. On other CPUs torch does the same
-    element by element, tens of times slower than a product in float32 and a rounding.
+    Such arithmetic multiplies exactly, adds up in float32 and rounds the sum. On other CPUs torch emulates it, many
+    times slower than a product in float32 and a rounding. The two agree but for rounding.
 
-    Products are those of matrices and of convolutions, forward and backward. What else is in bfloat16, and all that
-    is in another type, runs as ever.
+    Products are those of matrices and of convolutions, forward and backward, outside of `torch.inference_mode`. What
+    else is in bfloat16, as fused attention or an LSTM, and all that is in another type, runs as ever.
     """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in PRODUCTS or args[0].dtype is not torch.bfloat16:
+        if func not in PRODUCTS or {one.dtype for one in args if isinstance(one, Tensor)} != {torch.bfloat16}:
             return func(*args, **kwargs)
-        args, kwargs = tree_map_only(torch.Tensor, torch.Tensor.float, (args, kwargs))
-        return tree_map_only(torch.Tensor, torch.Tensor.bfloat16, func(*args, **kwargs))
+        args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
+        return tree_map_only(Tensor, Tensor.bfloat16, func(*args, **kwargs))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import cost
 from benchmarks.common import run_cell
 from benchmarks.processor import PRODUCTS, Bfloat16Products, emulates_bfloat16
 
@@ -36,12 +37,11 @@ def results(mode):
         scores = net(images)
         saliency = torch.autograd.grad(scores.logsumexp(-1).sum(), images, create_graph=True)[0]
         (scores.sum() + saliency.square().sum()).backward()
-    with mode, torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        fixed = net(images)
     batched = torch.randn(4, 30, 40).bfloat16()
     with mode:
         pairs = batched @ batched.mT
-    return [scores, fixed, pairs, saliency, *(weights.grad for weights in net.parameters())]
+        added = torch.baddbmm(pairs, batched, batched.mT)
+    return [scores, pairs, added, saliency, *(weights.grad for weights in net.parameters())]
 
 
 def test_products_are_those_of_torch():
@@ -60,7 +60,26 @@ def test_every_product_is_taken():
 
     taken = set()
     results(Seen())
-    assert {op for op in taken if any(part in str(op) for part in ("mm", "conv", "linear", "matmul"))} <= PRODUCTS
+    assert {op for op in taken if any(part in str(op) for part in ("mm", "conv", "linear", "matmul"))} == PRODUCTS
+
+
+def test_the_mode_is_what_computes(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: torch.full_like(self, 7, dtype=torch.bfloat16))
+    half = torch.ones(2, 2, dtype=torch.bfloat16)
+    with Bfloat16Products():
+        assert (half @ half).eq(7).all()
+
+
+def test_mixed_types_are_refused_as_ever():
+    with Bfloat16Products(), pytest.raises(RuntimeError, match="dtype"):
+        torch.ones(2, 2, dtype=torch.bfloat16) @ torch.ones(2, 2)
+
+
+def test_times_of_emulated_bfloat16_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("benchmarks.cost.emulates_bfloat16", lambda: True)
+    monkeypatch.setattr("sys.argv", ["cost.py", "--bf16", "--output-dir", str(tmp_path)])
+    with pytest.raises(ValueError, match="emulates bfloat16"):
+        cost.main()
 
 
 def test_other_types_are_left_alone():
