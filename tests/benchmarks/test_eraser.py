@@ -351,6 +351,7 @@ def test_a_dropout_is_set_wherever_the_configuration_names_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.minilm
+@pytest.mark.timeout(600)
 def test_real_movies_with_a_pretrained_transformer(tmp_path, eraser_dir, minilm_path):
     where = ["--dataset", "movies", "--data-dir", str(eraser_dir), "--model", str(minilm_path)]
     result = run(tmp_path, *where, "--max_length", "48", "--bf16", "--attn_implementation", "eager")

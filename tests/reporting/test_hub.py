@@ -389,6 +389,7 @@ def verbose():
 def test_no_token_is_written_anywhere(hub, tmp_path, monkeypatch, caplog, verbose):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(sys, "argv", ["train.py", "--hub_token", TOKEN, "--note", f"x{TOKEN}"])
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "train.py", raising=False)  # xdist's workers have none
     trainer = make_trainer(tmp_path / "out", hub_strategy="all_checkpoints", **SAVING)
     trainer.train()
     trainer.evaluate()
