@@ -325,6 +325,19 @@ def test_documents_carry_what_the_results_say():
     assert markdown_table(["x"], []) == "| x |\n| - |"
 
 
+def test_headings_of_tables_stand_below_the_one_before_them(monkeypatch):
+    monkeypatch.setattr("benchmarks.publish.tables", lambda name: f"# {name}\n\n## inside")
+    block = "<!-- generated: {} -->\n{}<!-- end -->\n"
+    text = (
+        "# Page\n\n## Part\n\n```bash\n# a comment\n```\n\n"
+        + block.format("a", "##### stale\n")
+        + block.format("b", "")
+    )
+    made = [line for line in published(text).splitlines() if line.startswith("#")]
+    assert made == ["# Page", "## Part", "# a comment", "### a", "#### inside", "### b", "#### inside"]
+    assert published(published(text)) == published(text)
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_real_movies_to_the_table(tmp_path, eraser_dir, shared_data):
