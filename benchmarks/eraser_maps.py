@@ -1,4 +1,4 @@
-"""What the maps of the ERASER benchmark are worth beside raw AOPC: gain, NAOPC, agreement with people, sparsity."""
+"""What the maps of the ERASER benchmark are worth beside AOPC: NAOPC, agreement with people, sparsity."""
 
 from __future__ import annotations
 
@@ -43,18 +43,6 @@ def map_differences(arms: dict[str, Cells], focus: str) -> tuple[list[str], list
     return ["", *(f"{focus} − {arm} {{seeds}}" for arm in others)], rows
 
 
-def gain_of(cell: dict[str, Any], method: str, kind: str) -> float | None:
-    """Return a method's mean AOPC beyond that of a random ranking, or None where the cell does not know.
-
-    Args:
-        cell: Finished.
-        method: Of saliency.
-        kind: See `KINDS`.
-    """
-    found: float | None = cell["summary"]["methods"][method].get(f"{kind}_minus_random")
-    return found
-
-
 def _known_measures(arms: dict[str, Cells]) -> dict[str, Callable[[dict[str, Any]], float | None]]:
     """What every cell knows of every method's maps, by name."""
     cells = [cell for group in arms.values() for cell in group]
@@ -66,20 +54,15 @@ def _known_measures(arms: dict[str, Cells]) -> dict[str, Callable[[dict[str, Any
 def _measures(method: str) -> dict[str, Callable[[dict[str, Any]], float | None]]:
     """Of a cell, by name, what its method's maps are worth; None where the cell does not know."""
 
-    def gain(kind: str) -> Callable[[dict[str, Any]], float | None]:
-        return lambda cell: gain_of(cell, method, kind)
-
     def normalized(kind: str) -> Callable[[dict[str, Any]], float | None]:
         return lambda cell: _known(cell["normalized"][method][kind]) if "normalized" in cell else None
 
     def of_maps(key: str) -> Callable[[dict[str, Any]], float | None]:
         return lambda cell: cell.get("maps", {}).get(method, {}).get(key)
 
-    return (
-        {f"{arrow} − random": gain(kind) for kind, arrow in KINDS.items()}
-        | {f"{arrow}, NAOPC": normalized(kind) for kind, arrow in KINDS.items()}
-        | {name: of_maps(key) for key, name in MAPS.items()}
-    )
+    return {f"{arrow}, NAOPC": normalized(kind) for kind, arrow in KINDS.items()} | {
+        name: of_maps(key) for key, name in MAPS.items()
+    }
 
 
 def _known(values: list[float | None]) -> float:

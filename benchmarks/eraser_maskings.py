@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-
 from benchmarks.common import markdown_table
-from benchmarks.eraser_maps import gain_of
-from benchmarks.eraser_rows import KINDS, Cells, Values, of_shared_seeds, values_of
+from benchmarks.eraser_rows import BEYOND, KINDS, Cells, of_shared_seeds, values_of
 from benchmarks.eraser_told import told_seeds
 from sgt_hf.faithfulness import METHODS
 
@@ -36,13 +31,14 @@ def table(pairs: dict[str, tuple[Cells, Cells]]) -> str:
     """
     cells = [cell for pair in pairs.values() for side in pair for cell in side]
     known = [method for method in METHODS if all(method in cell["per_example"] for cell in cells)]
-    measured = [(method, kind) for method in known for kind in KINDS]
-    header = ["masking", "seeds", "accuracy", *(f"{method} {KINDS[kind]}" for method, kind in measured)]
+    header = ["masking", "seeds", "accuracy", *(f"{method} {name}" for method in known for name in KINDS.values())]
     raw, beyond = [], []
     for masking, pair in pairs.items():
-        first = [masking, f"{len(pair[0])}", _told(*(values_of(side, "accuracy", "").mean(1) for side in pair))]
-        raw.append([*first, *(_told(*(values_of(side, *row).mean(1) for side in pair)) for row in measured)])
-        beyond.append([*first[:2], *(_told(*_gains(pair, *row)) for row in measured)])
+        named = [masking, f"{len(pair[0])}"]
+        raw.append(
+            [*named, _told(pair, "accuracy", ""), *(_told(pair, name, kind) for name in known for kind in KINDS)]
+        )
+        beyond.append([*named, *(_told(pair, name, kind) for name in known for kind in BEYOND)])
     return "\n\n".join(
         [
             markdown_table(header, raw),
@@ -54,9 +50,6 @@ def table(pairs: dict[str, tuple[Cells, Cells]]) -> str:
     )
 
 
-def _gains(pair: tuple[Cells, Cells], method: str, kind: str) -> Iterator[Values]:
-    return (np.array([gain_of(cell, method, kind) for cell in side], dtype=float) for side in pair)
-
-
-def _told(plain: Values, guided: Values) -> str:
+def _told(pair: tuple[Cells, Cells], name: str, kind: str) -> str:
+    plain, guided = (values_of(side, name, kind).mean(1) for side in pair)
     return f"{plain.mean():.3f} → {guided.mean():.3f} {told_seeds((guided - plain).round(9), 3)}"

@@ -5,50 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.common import markdown_table
-from benchmarks.eraser_maps import gain_of
-from benchmarks.eraser_rows import KINDS, LABELS, Cells, Values, first_of, of_shared_seeds, paired
+from benchmarks.eraser_rows import KINDS, LABELS, Cells, first_of, of_shared_seeds, paired
 from sgt_hf.faithfulness import METHODS
 from sgt_hf.metrics.significance import student_mean
 
+BESIDE = ("plain", "plain_equal_compute", "random_mask")
 TWICE, REPEATED = {"plain", "plain_equal_compute"}, ("gradient", "integrated_gradients")
 
 
 def verdicts(groups: Iterable[dict[str, Cells]]) -> str:
-    """Return where guided is better or worse than plain and than the random mask, beyond the seeds.
+    """Return where guided is better or worse than plain, for its own compute too, and than the random mask.
 
     Args:
-        groups: Arms, each its cells, of every data set and model; those without the three arms are left out.
+        groups: Arms, each its cells, of every data set and model; those without guided, plain and random mask are
+            left out.
     """
     header = ["", "guided beside", "seeds", "accuracy"]
     header += [f"{method} {name}" for method in METHODS for name in LABELS.values()]
     rows = []
     for arms in groups:
         settings = first_of(arms)[0]["settings"]
-        for other in ("plain", "random_mask") if {"guided", "plain", "random_mask"} <= set(arms) else ():
+        for other in BESIDE if {"guided", "plain", "random_mask"} <= set(arms) else ():
+            if other not in arms:
+                continue
             pair = of_shared_seeds(arms, "guided", other)
-            cells = [_verdict(paired(arms, "guided", other, "accuracy", "").mean(1), higher=True)]
+            cells = [_verdict(arms, other, "accuracy", "", higher=True)]
             for method in METHODS:
                 known = all(method in cell["per_example"] for side in pair for cell in side)
-                cells += [_verdict_of(arms, pair, other, method, kind) if known else "" for kind in LABELS]
+                cells += [_verdicts(arms, other, method, kind) if known else "" for kind in LABELS]
             title = f"{Path(settings['dataset']).name}, {Path(settings['model']).name}"
             rows.append([title, other, f"{len(pair[0])}", *cells])
     return markdown_table(header, rows)
 
 
-def _verdict_of(arms: dict[str, Cells], pair: tuple[Cells, Cells], other: str, method: str, kind: str) -> str:
+def _verdicts(arms: dict[str, Cells], other: str, method: str, kind: str) -> str:
     """Of the raw number, and after the stroke of what it is beyond a random ranking of the same model."""
-    higher = kind == "comprehensiveness"
-    raw = _verdict(paired(arms, "guided", other, method, kind).mean(1), higher=higher)
-    if kind not in KINDS:
-        return raw
-    gains = [[gain_of(cell, method, kind) for cell in side] for side in pair]
-    return f"{raw} / {_verdict(np.subtract(*map(np.array, gains)), higher=higher)}"
+    kinds = (kind, f"{kind} beyond random") if kind in KINDS else (kind,)
+    return " / ".join(_verdict(arms, other, method, each, higher=kind == "comprehensiveness") for each in kinds)
 
 
-def _verdict(differences: Values, *, higher: bool) -> str:
+def _verdict(arms: dict[str, Cells], other: str, name: str, kind: str, *, higher: bool) -> str:
+    differences = paired(arms, "guided", other, name, kind).mean(1)
     interval = student_mean(differences) if len(differences) > 2 else None
     if interval is None or not interval.excludes_zero:
         return "·"

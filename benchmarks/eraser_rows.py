@@ -13,6 +13,8 @@ Values = NDArray[np.float64]
 KINDS = {"comprehensiveness": "comp ↑", "sufficiency": "suff ↓"}
 # Sufficiency below zero says that the kept words convince more than the whole text: its size is how far off they are.
 LABELS = KINDS | {"distance": "abs suff ↓"}
+# Minus a random ranking of the same words under the same operator, by the same model, the mean over its draws.
+BEYOND = {f"{kind} beyond random": f"{label} − random" for kind, label in KINDS.items()}
 
 
 def first_of(arms: dict[str, Cells]) -> Cells:
@@ -33,7 +35,11 @@ def rows_of(arms: dict[str, Cells]) -> list[tuple[str, str]]:
     cells = [cell for group in arms.values() for cell in group]
     names = [name for name in first_of(arms)[0]["per_example"] if name not in ("correct", "confidence")]
     shared = [name for name in names if all(name in cell["per_example"] for cell in cells)]
-    return [("accuracy", ""), ("mean confidence", ""), *((name, kind) for name in shared for kind in LABELS)]
+    rows = [("accuracy", ""), ("mean confidence", "")]
+    for name in shared:
+        chance = _random_of(name)
+        rows += [(name, kind) for kind in (LABELS if name == chance or chance not in shared else LABELS | BEYOND)]
+    return rows
 
 
 def values_of(cells: Cells, name: str, kind: str) -> Values:
@@ -86,7 +92,7 @@ def label_of(name: str, kind: str) -> str:
         name: See `rows_of`.
         kind: See `rows_of`.
     """
-    return f"{name} {LABELS[kind]}".replace(", absolute", " by size") if kind else name
+    return f"{name} {(LABELS | BEYOND)[kind]}".replace(", absolute", " by size") if kind else name
 
 
 def without_variants(arms: dict[str, Cells]) -> dict[str, Cells]:
@@ -102,10 +108,19 @@ def without_variants(arms: dict[str, Cells]) -> dict[str, Cells]:
     return {arm: [reduced(cell) for cell in cells] for arm, cells in arms.items()}
 
 
+def _random_of(name: str) -> str:
+    """The random ranking under the operator of a row; a reduction by size has no other than the usual one."""
+    _, comma, variant = name.partition(", ")
+    return f"random, {variant}" if comma and variant != "absolute" else "random"
+
+
 def _per_example(cell: dict[str, Any], name: str, kind: str) -> Values:
     per_example = cell["per_example"]
     if kind == "distance":
         return np.abs(per_example[name]["sufficiency"])
+    if kind in BEYOND:
+        kind = kind.removesuffix(" beyond random")
+        return np.subtract(per_example[name][kind], per_example[_random_of(name)][kind])
     if kind:
         return np.array(per_example[name][kind])
     return np.array(per_example[{"accuracy": "correct", "mean confidence": "confidence"}[name]], dtype=float)

@@ -58,7 +58,7 @@ def dataset_tables(arms: dict[str, Cells], *, brief: bool = False) -> list[Table
             tables.append(Table("Another arm minus plain", *_differences(arms, controls)))
     header, rows = maps(arms)
     if rows:  # the first cells have none
-        tables.append(Table("Gain over a random ranking, and the maps", header, rows))
+        tables.append(Table("The maps", header, rows))
         if len(arms) > 1:
             tables.append(
                 Table(f"The same, {focus_of(arms)} minus another arm", *map_differences(arms, focus_of(arms)))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks.common import counted
 from benchmarks.images_tables import Cells, by_arm, training_of
+from sgt_hf.atomic import write_atomically
 from sgt_hf.metrics.accuracy_drop import LEVELS
 from sgt_hf.reporting.plots import accuracy_drop, gradient_distribution, saliency_maps
 from sgt_hf.reporting.plots.style import line_style
@@ -57,10 +58,9 @@ def write_figures(cells: Cells, folder: Path) -> list[Path]:
     """
     stale = {folder / name: plan for name, plan in planned(cells).items() if drawn_from(folder / name) != plan.digest}
     for path, plan in stale.items():
-        folder.mkdir(parents=True, exist_ok=True)
         picture = io.BytesIO()
         plan.figure().savefig(picture, format="png", dpi=110, metadata={"Software": None, DIGEST: plan.digest})
-        path.write_bytes(picture.getvalue())
+        write_atomically(path, picture.getvalue())
     return list(stale)
 
 

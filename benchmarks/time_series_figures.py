@@ -7,6 +7,7 @@ Draws what there are cells for.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import HfArgumentParser
 from benchmarks import time_series_tables
 from benchmarks.common import markdown_table
 from benchmarks.time_series_tables import AREAS, TITLES, Cells, area_in, chosen, mean
+from sgt_hf.atomic import write_atomically
 from sgt_hf.data.series import BOX_POSITIONS
 from sgt_hf.reporting.plots import localization_by_position, saliency_maps
 
@@ -41,9 +43,10 @@ def main() -> None:
     if not figures:
         raise SystemExit(f"{args.results} has no cells to draw: run benchmarks/time_series.py --dataset early_box …")
     output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(output / f"{name}.png", dpi=110)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=110)
+        write_atomically(output / f"{name}.png", picture.getvalue())
         print(output / f"{name}.png")
 
 

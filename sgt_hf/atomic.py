@@ -18,20 +18,21 @@ _WRITTEN_ONCE = (".safetensors", ".bin", ".pt", ".pth", ".distcp")
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors|model\.safetensors(\.index\.json)?")
 
 
-def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file.
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file.
 
     Args:
         path: Target; its folder is made. A symbolic link stays one, and a pipe or a device is written to as it is.
-        text: Content, written as UTF-8.
+        content: Bytes, or a text, written as UTF-8.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     target = Path(path)
     if target.exists() and not target.is_file():
-        target.write_text(text, encoding="utf-8")
+        target.write_bytes(data)
         return
     target = Path(os.path.realpath(target))
     with filled_folder(target.parent) as staging:
-        (staging / target.name).write_text(text, encoding="utf-8")
+        (staging / target.name).write_bytes(data)
 
 
 def copy_atomically(

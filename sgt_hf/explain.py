@@ -193,11 +193,10 @@ def _label_names(model: nn.Module) -> list[str]:
     """The model's names of its classes; refuses a model that does not choose one of several."""
     config = getattr(model, "config", None)
     names = getattr(config, "id2label", None) or {}
-    problem = getattr(config, "problem_type", None)
-    if len(names) < 2 or problem in ("regression", "multi_label_classification"):
+    if len(names) < 2:
         raise ValueError(
-            f"{type(model).__name__} is no classifier into one of several classes (classes {list(names.values())}, "
-            f"problem_type {problem!r}), so there is no prediction to explain"
+            f"{type(model).__name__} is no classifier into one of several classes (classes {list(names.values())}), so "
+            "there is no prediction to explain"
         )
     return [str(names[index]) for index in sorted(names)]
 

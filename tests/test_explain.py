@@ -176,10 +176,17 @@ def test_bad_input_is_refused(texts, options, message):
 
 
 @pytest.mark.parametrize(
-    "config", [{"num_labels": 1}, {"problem_type": "regression"}, {"problem_type": "multi_label_classification"}]
+    ("config", "message"),
+    [
+        ({"num_labels": 1}, "BertForSequenceClassification is no classifier into one of several classes"),
+        *(
+            ({"problem_type": problem}, f"problem_type of this BertForSequenceClassification is '{problem}'")
+            for problem in ("regression", "multi_label_classification")
+        ),
+    ],
 )
-def test_models_without_one_class_of_several_are_refused(config):
-    with pytest.raises(ValueError, match="BertForSequenceClassification is no classifier into one of several classes"):
+def test_models_without_one_class_of_several_are_refused(config, message):
+    with pytest.raises(ValueError, match=message):
         sgt_hf.explain(make_model(**config), make_tokenizer(), ["a"])
 
 

@@ -320,5 +320,5 @@ def test_bad_settings_are_refused():
 
 
 def test_series_are_refused():
-    with pytest.raises(ValueError, match=r"words of texts, and SeriesAdapter is for a time series.* pixel_scores"):
+    with pytest.raises(ValueError, match=r"words of texts, .* SeriesAdapter is none: for series.* pixel_scores"):
         randomization_check(nn.Linear(2, 2), [{"labels": 0}], SeriesAdapter())

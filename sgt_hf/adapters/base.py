@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -88,14 +88,6 @@ class Adapter(ABC):
     @abstractmethod
     def sizes(self, batch: Batch) -> Tensor:
         """Return (B,) int64, how much work each sample is: a text's tokens."""
-
-    @abstractmethod
-    def stack(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of all samples, in order."""
-
-    @abstractmethod
-    def take(self, batch: Batch, rows: Tensor) -> Batch:
-        """Return the samples at `rows` (M,), no wider than the largest of them."""
 
     @abstractmethod
     def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:

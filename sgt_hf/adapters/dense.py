@@ -120,14 +120,6 @@ class DenseAdapter(Adapter):
         """Return (B,) the positions of each sample, padding not counted."""
         return self.real(batch).sum(1)
 
-    def stack(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of all samples, which have one shape."""
-        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-
-    def take(self, batch: Batch, rows: Tensor) -> Batch:
-        """Return the samples at `rows`."""
-        return {name: column[rows] for name, column in batch.items()}
-
     def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
         """Return an attribution's baseline: the adapter's `constant`, or the `channel_mean` of the sample's own values.
 

@@ -9,10 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..data.other_columns import LABELS, stack_others
-from ..data.pixels import stack_labels
+from ..data.other_columns import LABELS, labels_of, stack_others
 from .base import Batch, Collator
 from .dense import DenseAdapter
 
@@ -62,33 +60,9 @@ class SeriesAdapter(DenseAdapter):
             return batch["attention_mask"].bool()
         return super().real(batch)
 
-    def stack(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of all series, padded at the end to the longest."""
-        width = max(batch[self.main_input].shape[1] for batch in batches)
-        if all(batch[self.main_input].shape[1] == width and "attention_mask" not in batch for batch in batches):
-            return super().stack(batches)
-        return super().stack([self._widened(batch, width) for batch in batches])
-
-    def take(self, batch: Batch, rows: Tensor) -> Batch:
-        """Return the series at `rows`, without the steps that are padding in all of them."""
-        chosen = super().take(batch, rows)
-        if "attention_mask" not in chosen:
-            return chosen
-        used = self.real(chosen).any(0)
-        return {name: column[:, used] if self._has_steps(name) else column for name, column in chosen.items()}
-
     def collator(self) -> Collator:
         """Return a function of rows {`input_values`: (T, C), `labels`: class} → batch, see `collate_series`."""
         return partial(collate_series, main_input=self.main_input)  # no lambda: workers that are spawned pickle it
-
-    def _has_steps(self, name: str) -> bool:
-        return name in (self.main_input, "attention_mask")
-
-    def _widened(self, batch: Batch, width: int) -> Batch:
-        missing = width - batch[self.main_input].shape[1]
-        real = functional.pad(self.real(batch).long(), (0, missing))
-        values = functional.pad(batch[self.main_input], (0, 0, 0, missing))
-        return dict(batch) | {self.main_input: values, "attention_mask": real}
 
 
 def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "input_values") -> Batch:
@@ -128,10 +102,7 @@ def collate_series(rows: Sequence[Mapping[str, Any]], *, main_input: str = "inpu
     if lengths.min() < lengths.max() or any("attention_mask" in row for row in rows):
         masks = [_mask_of(row, values, index) for index, (row, values) in enumerate(zip(rows, series, strict=True))]
         batch["attention_mask"] = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).long()
-    name = next((name for name in LABELS if name in rows[0]), None)
-    if name is not None:
-        batch["labels"] = stack_labels([row[name] for row in rows])
-    return stack_others(rows, {main_input, "attention_mask", *LABELS}) | batch
+    return stack_others(rows, {main_input, "attention_mask", *LABELS}) | batch | labels_of(rows)
 
 
 def _mask_of(row: Mapping[str, Any], series: Tensor, index: int) -> Tensor:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.rationales import DataCollatorWithWordIds
 from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
-from .base import Adapter, Batch, Captured, Masking
+from .base import Adapter, Batch, Captured, Masking, takes
 from .embedding import TokenOrder, find_embedding, first_call_hook
 from .special_tokens import special_ids, token_id
 
@@ -141,8 +141,38 @@ class TextAdapter(Adapter):
             missing.add("unk")
         return sorted(set(STRATEGIES) - missing)
 
-    def highest_id(self, masking: str) -> int | None:
-        """Return the highest token id that a masking may put in; None where it puts in none of its own choice."""
+    def unfit(self, model: nn.Module, masking: str) -> Iterator[tuple[str, str]]:
+        """Yield what keeps a model from reading texts under a masking, and the way out.
+
+        Args:
+            model: Unwrapped.
+            masking: One of `maskings`.
+        """
+        name, config = type(model).__name__, getattr(model, "config", None)
+        if masking == "delete" and not takes(model, "attention_mask"):
+            yield (
+                f"masking 'delete' with {name}, whose forward takes no attention_mask and so would read the padding",
+                "give it the argument attention_mask=None, or use another masking",
+            )
+        highest, rows = self._highest_id(masking), self._rows_of(model)
+        if rows is not None and highest is not None and highest >= rows:
+            yield (
+                f"masking {masking!r}, which puts in token ids up to {highest}, with an embedding of {rows} rows",
+                "call model.resize_token_embeddings(len(tokenizer)), or use another masking",
+            )
+        at_end = self.tokenizer.sep_token_id == getattr(config, "eos_token_id", None)
+        if masking == "sep" and at_end and getattr(config, "is_encoder_decoder", False):
+            role = self.tokenizer.sep_token
+            yield f"masking 'sep' with {name}, which reads its prediction at {role!r}", "use another masking"
+
+    def _rows_of(self, model: nn.Module) -> int | None:
+        try:
+            return getattr(self.embedding_module(model), "num_embeddings", None)
+        except ValueError:  # which is told when it is to be ranked
+            return None
+
+    def _highest_id(self, masking: str) -> int | None:
+        """The highest token id that a masking may put in; None where it puts in none of its own choice."""
         if masking == "random":
             return int(self._ordinary.max()) if len(self._ordinary) else None
         return token_id(self.tokenizer, masking) if masking in NEEDS_TOKEN else None
@@ -195,11 +225,17 @@ class TextAdapter(Adapter):
             (B, L, D), the same vector everywhere.
 
         Raises:
-            ValueError: The tokenizer has no such token.
+            ValueError: The tokenizer has no such token, or the embedding no row for it.
         """
         index = token_id(self.tokenizer, name)
         if index is None:
             raise ValueError(f"the tokenizer has no {name} token to make a baseline of: use baseline 'zero'")
+        rows = self._rows_of(model)
+        if rows is not None and index >= rows:
+            raise ValueError(
+                f"the {name} token has the id {index} and the embedding {rows} rows: call "
+                "model.resize_token_embeddings(len(tokenizer)), or use baseline 'zero'"
+            )
         vector = self.embedding_module(model)(torch.tensor([index], device=features.device))
         return vector.detach().to(features.dtype).expand_as(features)
 

@@ -24,8 +24,7 @@ def seeded_scores(eligible: Tensor, index: list[int], *, draws: int, seed: int) 
         (draws, B, F) in [0, 1), 0 where not eligible.
     """
     scores = torch.zeros(draws, *eligible.shape)
-    for row, generator in enumerate(_generators(index, seed, "random")):
-        free = eligible[row].cpu()
+    for row, (free, generator) in enumerate(zip(eligible.cpu(), _generators(index, seed, "random"), strict=True)):
         scores[:, row, free] = torch.rand(draws, int(free.sum()), generator=generator)
     return scores.to(eligible.device)
 
@@ -46,6 +45,7 @@ class Draws:
         self.point = point
         self.dim = dim
         self._streams = {name: _generators(point.index, seed, name) for name in ("noise", "baseline", "between")}
+        self._free = point.eligible.cpu()  # once: generators are the CPU's, so that a seed is one everywhere
         self.spread = _range(as_rows(point.features.float(), dim), point.eligible)
 
     def uniform(self, count: int) -> Tensor:
@@ -58,8 +58,7 @@ class Draws:
         rows = as_rows(self.point.features.float(), self.dim)
         low = rows.masked_fill(~self.point.eligible[..., None], torch.inf).amin((1, 2), keepdim=True)
         noise = torch.zeros(rows.shape)
-        for row, generator in enumerate(self._streams["baseline"]):
-            free = self.point.eligible[row].cpu()
+        for row, (free, generator) in enumerate(zip(self._free, self._streams["baseline"], strict=True)):
             noise[row, free] = torch.rand(int(free.sum()), rows.shape[-1], generator=generator)
         placed = torch.where(self.point.eligible[..., None], low + noise.to(rows.device) * self.spread, 0.0)
         return from_rows(placed, self.point.features, self.dim)
@@ -76,8 +75,7 @@ class Draws:
     def _normal(self) -> Tensor:
         rows = as_rows(self.point.features, self.dim)
         noise = torch.zeros(rows.shape)
-        for row, generator in enumerate(self._streams["noise"]):
-            free = self.point.eligible[row].cpu()
+        for row, (free, generator) in enumerate(zip(self._free, self._streams["noise"], strict=True)):
             noise[row, free] = torch.randn(int(free.sum()), rows.shape[-1], generator=generator)
         return from_rows(noise.to(rows.device) * self.spread, self.point.features, self.dim)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from .pixels import PixelError, PixelTensors, stack_images, stack_labels
+from .other_columns import stack_labels
+from .pixels import PixelError, PixelTensors, stack_images
 
 Transform = Callable[[Image.Image], Tensor]
 

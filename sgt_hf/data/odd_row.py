@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .pixels import PixelError
-
 OF_ROWS = (LookupError, RuntimeError, TypeError, ValueError)  # what rows make a collator raise
+
+
+class RowError(ValueError):
+    """Of one row of a batch; the message says what is wrong with it.
+
+    Args:
+        message: For the user.
+        index: The row's position among those that were to make a batch; None where that is not known.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 def name_odd_row(
@@ -25,7 +36,7 @@ def name_odd_row(
         name: From a row's position in the batch to what the message calls it.
     """
     odd = _first_alone(rows, collator)
-    if odd is None and isinstance(error, PixelError):  # unlike the others; of other rows where a collator stacks more
+    if odd is None and isinstance(error, RowError):  # unlike the others; of other rows where a collator stacks more
         odd = error.index
     if odd is not None and odd < len(rows):
         error.args = (f"{error} [{name(odd)}]",)

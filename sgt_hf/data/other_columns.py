@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import default_data_collator
+
+from .odd_row import RowError
 
 LABELS = ("labels", "label", "label_ids")  # what transformers calls a row's label
 
@@ -36,6 +39,37 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
                 f"or leave it out by remove_columns([{name!r}])"
             ) from error
     return batch
+
+
+def labels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Return `labels`, see `stack_labels`, of the first of `LABELS` that a row has; nothing where none has any.
+
+    Args:
+        rows: Of one batch.
+
+    Raises:
+        RowError: A row has no label and another has one.
+    """
+    name = next((name for name in LABELS if any(name in row for row in rows)), None)
+    if name is None:
+        return {}
+    for index, row in enumerate(rows):
+        if name not in row:
+            raise RowError(f"row {index} of the batch has no {name!r}, and others have: leave such rows out", index)
+    return {"labels": stack_labels([row[name] for row in rows])}
+
+
+def stack_labels(labels: Sequence[Any]) -> Tensor:
+    """Stack labels, integers of any size as int64.
+
+    Args:
+        labels: Numbers, or (K,) each of a multi-label task.
+
+    Returns:
+        (B,) int64, or (B, K) float.
+    """
+    stacked = torch.stack([torch.as_tensor(label) for label in labels])
+    return stacked if stacked.is_floating_point() else stacked.long()
 
 
 def _is_numeric(value: Any) -> bool:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .other_columns import LABELS, stack_others
+from .odd_row import RowError
+from .other_columns import LABELS, labels_of, stack_others
 
 
 class PixelTensors(Dataset[dict[str, Any]]):
@@ -18,7 +19,7 @@ class PixelTensors(Dataset[dict[str, Any]]):
 
     Args:
         pixel_values: (N, C, H, W) float, normalised.
-        labels: (N,) int64, or None.
+        labels: (N,) int64, (N, K) float of a multi-label task, or None.
 
     Raises:
         ValueError: The numbers of images and labels differ.
@@ -35,24 +36,15 @@ class PixelTensors(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = {"pixel_values": self.pixel_values[index]}
-        return row if self.labels is None else row | {"labels": int(self.labels[index])}
+        return row if self.labels is None else row | {"labels": self.labels[index].tolist()}
 
     def first(self, count: int) -> PixelTensors:
         """Return the first `count` rows, or all where there are fewer."""
         return PixelTensors(self.pixel_values[:count], None if self.labels is None else self.labels[:count])
 
 
-class PixelError(ValueError):
-    """Images that no model should be given; the message names one.
-
-    Args:
-        message: Says which image, and what is wrong with it.
-        index: The image's position among those that were to make a batch; None where that is not known.
-    """
-
-    def __init__(self, message: str, index: int | None = None) -> None:
-        super().__init__(message)
-        self.index = index
+class PixelError(RowError):
+    """Images that no model should be given; the message names one."""
 
 
 class PixelCollator:
@@ -87,10 +79,7 @@ class PixelCollator:
             )
         images = [row["pixel_values"] for row in rows]
         batch = {"pixel_values": stack_images(images, "image {}".format, channels=self.channels)}
-        name = next((name for name in LABELS if name in rows[0]), None)
-        if name is not None:
-            batch["labels"] = stack_labels([row[name] for row in rows])
-        return batch | stack_others(rows, {"pixel_values", *LABELS})
+        return batch | labels_of(rows) | stack_others(rows, {"pixel_values", *LABELS})
 
 
 def stack_images(images: Sequence[Any], name: Callable[[int], str], *, channels: int | None = None) -> Tensor:
@@ -142,19 +131,6 @@ def _tensor(image: Any, name: Callable[[int], str], index: int) -> Tensor:
     except (RuntimeError, TypeError, ValueError) as error:
         message = f"{name(index)}: is no (C, H, W) tensor ({error}): let the transform end in one"
         raise PixelError(message, index) from error
-
-
-def stack_labels(labels: Sequence[Any]) -> Tensor:
-    """Stack labels, integers of any size as int64.
-
-    Args:
-        labels: Numbers, or (K,) each of a multi-label task.
-
-    Returns:
-        (B,) int64, or (B, K) float.
-    """
-    stacked = torch.stack([torch.as_tensor(label) for label in labels])
-    return stacked if stacked.is_floating_point() else stacked.long()
 
 
 def _most_common(values: Sequence[Any]) -> Any:

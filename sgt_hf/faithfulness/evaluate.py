@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..adapters import Adapter
+from ..adapters.base import base_of
 from ..attribution import AttributionSettings, method_names
 from ..masking.text import STRATEGIES
 from ..metrics.aopc import BINS, CONVENTIONS
@@ -20,7 +21,7 @@ from .explaining import warn_of_deltas
 from .measurement import Job, measure_shares
 from .normalization import check_search
 from .padding import refuse_shifted_positions
-from .predictions import Predictions, identities_of, label_names_of
+from .predictions import Predictions, TextIdentity, identities_of, label_names_of
 from .provenance import Provenance
 from .removal import Removal
 from .report import Curves, FaithfulnessReport
@@ -92,7 +93,8 @@ def evaluate_faithfulness(
         ValueError: An unknown method, bin, operator, convention, granularity or normalisation, an empty data set or a
             dict of several, a model that does not predict one class of a text, left padding that moves a model's
             positions, a row that is longer than the model's positions reach, token ids that the embedding has no row
-            for, labels that are no class indices, or scores that are not finite.
+            for or the operator needs, labels that are no class indices or that the model names in another order, or
+            scores that are not finite.
     """
     explainer = make_explainer(
         model,
@@ -107,6 +109,8 @@ def evaluate_faithfulness(
     removal = Removal(model, explainer.adapter, operator, explainer.granularity, limit)
     job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
     _check(job, convention)
+    config = getattr(model, "config", None)  # a plain module has none
+    names = label_names_of(dataset, getattr(config, "id2label", None))
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
     refuse_shifted_positions(model, dataset, explainer.adapter, collator)
     if trained_masking == operator:
@@ -118,10 +122,17 @@ def evaluate_faithfulness(
     measured = measure_shares(job, dataset, rows, batch_size=batch_size, collator=collator, progress=progress)
     warn_of_deltas(explainer, torch.stack([text["delta"] for text in measured]))
     provenance = _provenance(job, rows, convention, trained_masking)
-    return _report(measured, job, provenance, dataset)
+    identities = identities_of(dataset, [text["words"] for text in measured])
+    return _report(measured, job, provenance, identities, names)
 
 
-def _report(texts: list[dict[str, Any]], job: Job, provenance: Provenance, dataset: Any) -> FaithfulnessReport:
+def _report(
+    texts: list[dict[str, Any]],
+    job: Job,
+    provenance: Provenance,
+    identities: list[TextIdentity] | None,
+    names: tuple[str, ...] | None,
+) -> FaithfulnessReport:
     predicted = np.array([text["predicted"] for text in texts])
     methods = job.explainer.methods
     classes = {name: _stacked(texts, name) for name in ("full", "empty", "removed", "kept")}
@@ -141,34 +152,22 @@ def _report(texts: list[dict[str, Any]], job: Job, provenance: Provenance, datas
         labels=None if (labels < 0).all() else labels,
         scores=scores,
         provenance=provenance,
-        predictions=_predictions(texts, job, dataset, classes, scores),
+        predictions=Predictions(
+            identities=identities,
+            label_names=names,
+            predicted=predicted,
+            full=classes["full"],
+            removed={method: classes["removed"][:, m] for m, method in enumerate(methods)},
+            kept={method: classes["kept"][:, m] for m, method in enumerate(methods)},
+            scores=scores,
+            bins=job.bins,
+        ),
         extremes=extremes,
     )
 
 
 def _stacked(texts: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
     return np.stack([text[name] for text in texts]).astype(np.float64)
-
-
-def _predictions(
-    texts: list[dict[str, Any]],
-    job: Job,
-    dataset: Any,
-    classes: dict[str, NDArray[np.float64]],
-    scores: dict[str, list[Any]],
-) -> Predictions:
-    """What the ERASER export and plausibility need: every class, and which words were scored."""
-    config = getattr(job.removal.model, "config", None)  # a plain module has none
-    return Predictions(
-        identities=identities_of(dataset, [text["words"] for text in texts]),
-        label_names=label_names_of(dataset, getattr(config, "id2label", None)),
-        predicted=np.array([text["predicted"] for text in texts]),
-        full=classes["full"],
-        removed={method: classes["removed"][:, m] for m, method in enumerate(scores)},
-        kept={method: classes["kept"][:, m] for m, method in enumerate(scores)},
-        scores=scores,
-        bins=job.bins,
-    )
 
 
 def _provenance(job: Job, rows: Rows, convention: str, trained_masking: str | None) -> Provenance:
@@ -217,3 +216,5 @@ def _check(job: Job, convention: str) -> None:
             f"ones: they are not removed. Use one of {list(OPERATORS)}"
         )
     job.removal.adapter.check(masking=job.removal.operator, granularity=job.removal.granularity)
+    for seen, way_out in job.removal.adapter.unfit(base_of(job.removal.model), job.removal.operator):
+        raise ValueError(f"words cannot be removed by {seen}: {way_out}")

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..adapters import Adapter
-from ..adapters.base import Batch, logits_of
+from ..adapters import TextAdapter
+from ..adapters.base import Batch
 from ..attribution import (
     ATTRIBUTIONS,
     AttributionSettings,
@@ -25,7 +25,7 @@ from ..attribution import (
 from ..ranking import group_leaders, group_scores
 from ..saliency import reduce_scores
 from .known_ids import known_ids
-from .rows import load_batches
+from .rows import class_logits, load_batches
 from .units import Texts, number_units
 
 
@@ -34,7 +34,7 @@ class Explainer:
     """What scores words, and how."""
 
     model: nn.Module
-    adapter: Adapter
+    adapter: TextAdapter
     methods: tuple[str, ...]
     reduction: str
     granularity: str
@@ -104,13 +104,9 @@ def _explain_batch(
         known_ids(explainer.model, adapter, batch, index),
         adapter.capture(explainer.model, batch) as captured,
     ):
-        logits = logits_of(explainer.model(**captured.batch))
-    if logits.dim() != 2 or logits.shape[1] < 2:
-        raise ValueError(
-            f"{type(explainer.model).__name__} gives outputs of shape {tuple(logits.shape)} for {len(index)} texts: "
-            "faithfulness is defined by one predicted class of K ≥ 2 for each text, outputs of shape (B, K), which "
-            "regression and token classification do not give"
-        )
+        logits = class_logits(explainer.model, captured.batch)
+    if targets is not None:
+        _refuse_targets(targets, index, logits.shape[1])
     chosen = logits.argmax(-1) if targets is None else torch.tensor(targets, device=logits.device)
     eligible, groups = adapter.eligible(batch), adapter.groups(batch, explainer.granularity)
     point = Point(captured.require(adapter).detach(), eligible, chosen, index)
@@ -130,6 +126,15 @@ def _explain_batch(
         if explainer.granularity == "word"
         else None,
     )
+
+
+def _refuse_targets(targets: list[int], index: list[int], below: int) -> None:
+    for row, target in zip(index, targets, strict=True):
+        if not 0 <= target < below:
+            raise ValueError(
+                f"row {row} is to be explained by the class {target!r}, and the model has {below} outputs: targets are "
+                f"classes from 0 to {below - 1}"
+            )
 
 
 def _explain(explainer: Explainer, batch: Batch, point: Point, groups: Tensor | None) -> tuple[list[Tensor], Tensor]:

@@ -164,8 +164,10 @@ def _class_indices(part: Explained) -> list[int]:
             f"the labels of {len(part.index)} rows are of shape {tuple(part.labels.shape)}, and one class of each row "
             f"is expected: {way_out}"
         )
-    labels = part.labels.flatten().tolist()
+    labels, count = part.labels.flatten().tolist(), part.texts.whole.shape[1]
     for index, label in zip(part.index, labels, strict=True):
-        if not float(label).is_integer():
-            raise ValueError(f"the label of row {index} is {label:g}, which is no class: {way_out}")
+        if not float(label).is_integer() or label >= count:
+            raise ValueError(
+                f"the label of row {index} is {label:g}, which is no class of a model of {count} outputs: {way_out}"
+            )
     return [int(label) for label in labels]

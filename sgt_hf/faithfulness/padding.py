@@ -11,6 +11,7 @@ from ..adapters import Adapter, TextAdapter
 from ..adapters.base import logits_of
 from ..masking.text import pad_to
 from ..modes import measuring
+from .known_ids import known_ids
 from .rows import load_batches, position_limit
 
 _WIDER = 4  # columns of padding
@@ -31,7 +32,7 @@ def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter, c
         collator: See `load_batches`.
 
     Raises:
-        ValueError: The two predictions differ.
+        ValueError: The two predictions differ, or a token id has no row in the embedding.
     """
     if not isinstance(adapter, TextAdapter) or adapter.tokenizer.padding_side != "left":
         return
@@ -45,7 +46,7 @@ def refuse_shifted_positions(model: nn.Module, dataset: Any, adapter: Adapter, c
     batch = {name: column for name, column in batch.items() if name != "labels"} | tokens
     width = batch["input_ids"].shape[1] + _WIDER
     wide = batch | {name: pad_to(tokens[name], width, fill=adapter.fills[name], pad_left=True) for name in tokens}
-    with measuring(model), torch.no_grad():
+    with measuring(model), torch.no_grad(), known_ids(model, adapter, batch, [shortest]):
         alone, padded = (logits_of(model(**adapter.model_inputs(one))) for one in (batch, wide))
     half = alone.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled(alone.device.type)
     tolerance = (_COARSE if half else _TOLERANCE) * max(1.0, float(alone.abs().max()))

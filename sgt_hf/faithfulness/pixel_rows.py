@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters import Adapter, ImageAdapter
-from ..adapters.base import Batch, Collator, logits_of
+from ..adapters.base import Batch, Collator
 from ..adapters.image import channels_of, refuse_channels
 from ..data.odd_row import OF_ROWS, name_odd_row
-from .rows import cut_batches, load_batches
+from .rows import class_logits, cut_batches, load_batches
 
 
 def pixel_batches(
@@ -115,9 +115,12 @@ def count_classes(model: nn.Module, adapter: Adapter, batch: Batch) -> int:
         model: In eval mode.
         adapter: The model's.
         batch: Without labels.
+
+    Raises:
+        ValueError: See `class_logits`.
     """
-    one = adapter.take(batch, torch.zeros(1, dtype=torch.long, device=batch[adapter.main_input].device))
-    return logits_of(model(**adapter.model_inputs(one))).shape[-1]
+    one = {name: column[:1] for name, column in batch.items()}
+    return class_logits(model, adapter.model_inputs(one)).shape[1]
 
 
 def check_scores(dataset: Any, scores: Tensor) -> None:

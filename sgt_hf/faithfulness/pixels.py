@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..adapters import Adapter
-from ..adapters.base import Batch, Masking, logits_of
+from ..adapters.base import Batch, Masking
 from ..attribution import (
     ATTRIBUTIONS,
     AttributionSettings,
@@ -34,6 +34,7 @@ from ..modes import measuring
 from ..ranking import ceil_share, select_top
 from ..saliency import reduce_scores
 from .pixel_rows import check_scores, classes_of, count_classes, pixel_batches, refuse_classes
+from .rows import class_logits
 
 Predictions = NDArray[np.int64]
 
@@ -122,10 +123,9 @@ def predictions_under_removal(
 
     Raises:
         ValueError: The adapter does not know the fill, a score is not finite, there are not as many scores as images or
-            as pixels (a series may be shorter than the scores), or no model should be given the images, see
-            `pixel_scores`.
+            as pixels (a series may be shorter than the scores), no model should be given the images, see
+            `pixel_scores`, or this one does not predict one of several classes.
     """
-    adapter.check(masking=fill, granularity="token")
     check_scores(dataset, scores)
     rows = []
     with measuring(model), torch.no_grad():
@@ -149,8 +149,9 @@ def remove_top(batch: Batch, adapter: Adapter, scores: Tensor, level: float, fil
         seed: Of a fill that draws; torch's global generators are left as they are.
 
     Raises:
-        ValueError: There are fewer scores than features, or more than pixels.
+        ValueError: The adapter does not know the fill, or there are fewer scores than features, or more than pixels.
     """
+    adapter.check(masking=fill, granularity="token")
     eligible = adapter.eligible(batch)
     surplus = scores.shape[-1] > eligible.shape[1] and adapter.main_input == "pixel_values"
     if scores.dim() != 2 or scores.shape[1] < eligible.shape[1] or surplus:
@@ -186,8 +187,8 @@ def images_without_top(
         seed: See `predictions_under_removal`.
 
     Raises:
-        ValueError: There are not as many scores as images or as pixels, one is not finite, no labels, or series in the
-            place of images.
+        ValueError: The adapter does not know the fill, there are not as many scores as images or as pixels, one is not
+            finite, no labels, or series in the place of images.
     """
     check_scores(dataset, scores)
     if adapter.main_input != "pixel_values":
@@ -229,7 +230,6 @@ def retrained_predictions(
     Raises:
         ValueError: See `images_without_top` and `predictions_under_removal`.
     """
-    adapter.check(masking=fill, granularity="token")
     columns = []
     for level in levels:
         how: dict[str, Any] = {"level": level, "fill": fill, "batch_size": batch_size}
@@ -243,7 +243,7 @@ def retrained_predictions(
 
 
 def _predicted(model: nn.Module, adapter: Adapter, batch: Mapping[str, Tensor]) -> Tensor:
-    return logits_of(model(**adapter.model_inputs(batch))).argmax(-1)
+    return class_logits(model, adapter.model_inputs(batch)).argmax(-1)
 
 
 def _as_wide_as_the_widest(parts: Sequence[Tensor]) -> Tensor:

@@ -147,13 +147,22 @@ def label_names_of(dataset: Any, id2label: Mapping[int, str] | None) -> tuple[st
     Args:
         dataset: Of the rows evaluated.
         id2label: Of the model's configuration, if it has one.
+
+    Raises:
+        ValueError: Both name the same classes, in another order: the labels would be of other classes.
     """
-    if isinstance(dataset, Dataset):
-        for name in ("labels", "label"):
-            feature = dataset.features.get(name)
-            if isinstance(feature, ClassLabel):
-                return tuple(feature.names)
     names = None if id2label is None else tuple(id2label[index] for index in sorted(id2label))
+    features = dataset.features if isinstance(dataset, Dataset) else {}
+    feature = next((features[name] for name in ("labels", "label") if isinstance(features.get(name), ClassLabel)), None)
+    if feature is not None:
+        own = tuple(feature.names)
+        if names is not None and names != own and sorted(names) == sorted(own):
+            raise ValueError(
+                f"the data set's classes are {list(own)} and the model's {list(names)}, the same in another order, so "
+                "its labels are of other classes: dataset.align_labels_with_mapping(model.config.label2id, 'label') "
+                "puts them in the model's order"
+            )
+        return own
     return None if names is None or all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -50,6 +51,26 @@ class Provenance:
     normalize: str | None = None
     beam_width: int | None = None
     autocast: str | None = None
+
+    def of_methods(self, methods: Iterable[str]) -> str:
+        """Return the seed, and what decides the scores of these methods.
+
+        Args:
+            methods: Names of `sgt_hf.attribution.ATTRIBUTIONS`.
+        """
+        names, told = set(methods), [f"seed {self.seed}"]
+        if "integrated_gradients" in names:
+            told.append(f"integrated gradients in {self.steps} steps from the baseline {self.baseline}")
+        if "deep_lift" in names:
+            told.append(f"DeepLIFT from the baseline {self.baseline}")
+        if "smooth_grad" in names:
+            told.append(f"SmoothGrad of {self.smooth_grad_samples} copies with noise {self.smooth_grad_noise:g}")
+        around = f"{self.shap_baselines} baselines around {self.baseline} with noise {self.shap_noise:g}"
+        if "gradient_shap" in names:
+            told.append(f"GradientSHAP at {self.shap_samples} points from {around}")
+        if "deep_shap" in names:
+            told.append(f"DeepSHAP from {around}")
+        return ", ".join(told)
 
     def __str__(self) -> str:
         """One line."""

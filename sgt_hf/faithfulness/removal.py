@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..adapters.base import Adapter, Batch, logits_of
+from ..adapters import TextAdapter
+from ..adapters.base import Batch, logits_of
 from ..ranking import ceil_share, select_top
 from .units import Texts
 
@@ -38,7 +39,7 @@ class Removal:
     """
 
     model: nn.Module
-    adapter: Adapter
+    adapter: TextAdapter
     operator: str
     granularity: str
     max_features: int

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
-from ..adapters.base import Batch, base_of, takes_anything
+from ..adapters.base import Batch, base_of, logits_of, takes_anything
 from ..data.other_columns import LABELS
 
 
@@ -153,3 +153,24 @@ def load_batches(
     # A generator of its own, because a loader draws a seed when it starts: the global one stays as it was.
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())
     yield from zip(batches, loader, strict=True)
+
+
+def class_logits(model: nn.Module, inputs: Batch) -> Tensor:
+    """Return (B, K) logits of a model that predicts one of K ≥ 2 classes for each sample.
+
+    Args:
+        model: Is run.
+        inputs: Of its forward, of B samples.
+
+    Raises:
+        ValueError: Its outputs are of another shape, as those of a regression of one output or of every token.
+    """
+    logits = logits_of(model(**inputs))
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        samples = len(next(iter(inputs.values())))
+        raise ValueError(
+            f"{type(model).__name__} gives outputs of shape {tuple(logits.shape)} for {samples} samples: faithfulness "
+            "is defined by one predicted class of K ≥ 2 for each, outputs of shape (B, K), which regression and token "
+            "classification do not give"
+        )
+    return logits

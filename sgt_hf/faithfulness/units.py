@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..adapters.base import Adapter, Batch
+from ..adapters import TextAdapter
+from ..adapters.base import Batch
 from ..ranking import group_leaders
 
 _UNITS = "units"  # the column in which units travel through the adapter's `stack` and `take`
@@ -33,7 +34,7 @@ class Texts:
         """(B,) int64, n units of each text."""
         return self.units.amax(1)
 
-    def take(self, adapter: Adapter, rows: Tensor) -> tuple[Batch, Tensor]:
+    def take(self, adapter: TextAdapter, rows: Tensor) -> tuple[Batch, Tensor]:
         """Return batch and units of the texts at `rows` (M,), no wider than the largest of them."""
         batch = adapter.take(self.batch | {_UNITS: self.units}, rows)
         return batch, batch.pop(_UNITS)
@@ -56,7 +57,7 @@ def number_units(eligible: Tensor, groups: Tensor | None) -> Tensor:
     return numbers.gather(1, groups) * eligible
 
 
-def pool_texts(adapter: Adapter, parts: Sequence[Texts]) -> Texts:
+def pool_texts(adapter: TextAdapter, parts: Sequence[Texts]) -> Texts:
     """Put several batches of texts into one.
 
     Args:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from ..adapters import Adapter, adapter_for
-from ..adapters.dense import DenseAdapter
+from ..adapters import Adapter, TextAdapter, adapter_for
 from ..attribution import (
     AttributionSettings,
     method_names,
@@ -48,22 +47,26 @@ def make_explainer(
         settings: Of the methods and of the seed; None for the usual ones.
 
     Raises:
-        ValueError: The model reads series or images or is multi-label, the methods are a string, one of them or the
-            granularity is unknown, the reduction multiplies what is multiplied, or the data set is empty, a stream, a
-            dict of data sets or not encoded.
+        ValueError: The model reads series or images, is multi-label or a regression, the methods are a string, one of
+            them or the granularity is unknown, the reduction multiplies what is multiplied, or the data set is empty, a
+            stream, a dict of data sets or not encoded.
     """
     adapter = adapter if isinstance(adapter, Adapter) else adapter_for(model, adapter)
-    if isinstance(adapter, DenseAdapter):
+    if not isinstance(adapter, TextAdapter):
         raise ValueError(
-            f"this measures the words of texts, and {type(adapter).__name__} is for {adapter.kind}: for series and "
+            f"this measures the words of texts, by a TextAdapter, and {type(adapter).__name__} is none: for series and "
             "images take scores = pixel_scores(model, dataset, adapter, methods=['gradient']), and then "
             "predictions_under_removal(model, dataset, adapter, scores['gradient']), of sgt_hf.faithfulness.pixels"
         )
     names = method_names(methods)
     refuse_double_product(names, reduction)
     _check_rows(dataset, adapter.main_input)
-    if getattr(getattr(model, "config", None), "problem_type", None) == "multi_label_classification":
-        raise ValueError("comprehensiveness is defined by one predicted class, and this model is multi-label")
+    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    if problem in ("regression", "multi_label_classification"):
+        raise ValueError(
+            "faithfulness is defined by one predicted class of several, and the problem_type of this "
+            f"{type(model).__name__} is {problem!r}"
+        )
     if granularity is None:
         granularity = "word" if "word_ids" in dataset[0] else "token"
     adapter.check(masking="delete", granularity=granularity)
@@ -121,8 +124,8 @@ def word_scores(
         For each method N arrays, one score a word; and the N classes explained.
 
     Raises:
-        ValueError: An unknown method or granularity, an empty data set, a multi-label model, or a row that is longer
-            than the model's positions reach.
+        ValueError: An unknown method or granularity, an empty data set, a multi-label model or a regression, targets
+            that are not one class of the model for each row, or a row that is longer than the model's positions reach.
     """
     explainer = make_explainer(
         model,
@@ -165,8 +168,11 @@ def explain_all(
         UserWarning: The methods' scores miss the sum they promise; once, of all texts.
 
     Raises:
-        ValueError: A row is longer than the model's positions reach, or left padding moves them.
+        ValueError: A row is longer than the model's positions reach, left padding moves them, or the targets are not
+            one class of the model for each row.
     """
+    if targets is not None and len(targets) != len(dataset):
+        raise ValueError(f"there are {len(targets)} targets for {len(dataset)} rows: give the class of each")
     rows = survey_rows(explainer.model, dataset, explainer.adapter.main_input)
     if len(dataset) > 1:
         refuse_shifted_positions(explainer.model, dataset, explainer.adapter, collator)

@@ -71,12 +71,8 @@ def settings_of(report: FaithfulnessReport) -> str:
     Args:
         report: Of an evaluation.
     """
-    how, told = report.provenance, [f"Seed {report.provenance.seed}"]
-    if "integrated_gradients" in report.methods:
-        told.append(f"integrated gradients in {how.steps} steps from the baseline {how.baseline}")
-    if "smooth_grad" in report.methods:
-        told.append(f"SmoothGrad of {how.smooth_grad_samples} copies with noise {how.smooth_grad_noise:g}")
-    return ", ".join(told)
+    told = report.provenance.of_methods(report.methods)
+    return told[:1].upper() + told[1:]
 
 
 def limits(facts: CardFacts) -> Iterator[str]:

@@ -76,10 +76,11 @@ class NamingCollator:
         """Whether labels are not all classes, or not K floats a sample of several; nothing waits for the device."""
         if self._has_several and isinstance(labels, Tensor):
             return not labels.is_floating_point() or labels.shape[1:] != (self._num_labels,)
-        if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.device.type != "cpu":
+        if not isinstance(labels, Tensor) or labels.dim() not in (1, 2) or labels.device.type != "cpu":
             return False
-        outside = (labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)
-        return labels.is_floating_point() or bool(outside.any())
+        if labels.is_floating_point():
+            return labels.dim() == 1
+        return bool(((labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)).any())
 
     def _refuse_soft(self, labels: Any, rows: Sequence[Any]) -> None:
         """Raise where floats are not 0 and 1 of several classes, for which the loss would take them."""
@@ -124,5 +125,7 @@ class NamingCollator:
         if self._has_several:
             values = np.asarray(label)
             return values.dtype.kind == "f" and values.shape == (self._num_labels,)
-        several = np.ndim(label) > 0  # labels at once, or one a token
-        return several or is_class(label, self._num_labels) or np.array_equal(label, _NO_LABEL)
+        labels = np.asarray(label)
+        if labels.ndim and labels.dtype.kind not in "iu":
+            return True  # of which `_refuse_soft` tells
+        return all(is_class(one, self._num_labels) or one == _NO_LABEL for one in labels.reshape(-1).tolist())

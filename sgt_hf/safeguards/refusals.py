@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ..adapters import Adapter, TextAdapter
-from ..adapters.base import Masking, base_of, takes
+from ..adapters.base import Masking, base_of
 from ..modes import CHECKPOINT
 
 
@@ -92,37 +92,10 @@ def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str
             "masking 'delete' with block-sparse attention, which BigBird gives up for good at the first short text",
             "set attention_type='original_full', or use another masking, as 'previous_salient'",
         )
-    if (
-        masking == "delete"
-        and isinstance(adapter, TextAdapter)
-        and model is not None
-        and not takes(model, "attention_mask")
-    ):
-        yield (
-            f"masking 'delete' with {name}, whose forward takes no attention_mask and so would read the padding",
-            "give it the argument attention_mask=None, or use another masking, as 'previous_salient'",
-        )
     if isinstance(adapter, TextAdapter) and isinstance(masking, str) and model is not None:
-        yield from _missing_rows(model, adapter, masking)
+        yield from adapter.unfit(model, masking)
     if masking == "delete" and name in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
         yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
-    if masking == "sep" and getattr(config, "is_encoder_decoder", False) and isinstance(adapter, TextAdapter):
-        role = adapter.tokenizer.sep_token
-        if adapter.tokenizer.sep_token_id == getattr(config, "eos_token_id", None):
-            yield f"masking 'sep' with {name}, which reads its prediction at {role!r}", "use another masking"
-
-
-def _missing_rows(model: Any, adapter: TextAdapter, masking: str) -> Iterator[tuple[str, str]]:
-    highest = adapter.highest_id(masking)
-    try:
-        rows = getattr(adapter.embedding_module(model), "num_embeddings", None)
-    except ValueError:  # which is told when it is to be ranked
-        return
-    if rows is not None and highest is not None and highest >= rows:
-        yield (
-            f"masking {masking!r}, which puts in token ids up to {highest}, with an embedding of {rows} rows",
-            "call model.resize_token_embeddings(len(tokenizer)), or use another masking",
-        )
 
 
 def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:

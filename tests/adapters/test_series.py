@@ -118,18 +118,6 @@ def test_padding_is_never_changed_and_all_else_stays(lengths, masking):
     assert masked.isfinite().all()
 
 
-def test_stack_and_take():
-    one, two = collate_series(ROWS[:1]), collate_series(ROWS[1:])
-    stacked = ADAPTER.stack([one, two])
-    whole = collate_series(ROWS)
-    assert all(torch.equal(stacked[name], whole[name]) for name in whole)
-    taken = ADAPTER.take(whole, torch.tensor([1]))
-    assert torch.equal(taken["input_values"], two["input_values"])
-    assert taken["attention_mask"].tolist() == [[1]]
-    assert ADAPTER.take(one, torch.tensor([0]))["input_values"].shape == (1, 3, 2)
-    assert "attention_mask" not in ADAPTER.stack([one, one])
-
-
 @pytest.mark.parametrize(
     ("row", "message"),
     [

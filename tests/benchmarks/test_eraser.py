@@ -156,15 +156,15 @@ def made_cell(arm, seed, gradient, correct=(1, 0)):
     number = {"comprehensiveness": gradient, "sufficiency": [value / 2 for value in gradient]}
     provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": [0.5], "reduction": "auto"}
     settings = {"dataset": "movies", "model": "bilstm", "arm": arm, "select": "loss", "seed": seed}
-    gains = {"comprehensiveness_minus_random": gradient[0], "sufficiency_minus_random": -0.2}
+    random = {"comprehensiveness": [0.05, 0.15], "sufficiency": [value / 2 + 0.2 for value in gradient]}
     return {
         "settings": settings | {"knobs": {"sgt_kl_weight": 0.0}},
         "summary": {
             "n": 2,
-            "methods": {"gradient": gains, "random": {}},
+            "methods": {"gradient": {}, "random": {}},
             "provenance": provenance | {"random_draws": 3, "trained_masking": None},
         },
-        "per_example": {"correct": list(correct), "confidence": [0.5, 0.7], "gradient": number},
+        "per_example": {"correct": list(correct), "confidence": [0.5, 0.7], "gradient": number, "random": random},
         "maps": {"gradient": {"gini": 0.6, "hoyer": 0.5}},
         "normalized": {
             name: {"comprehensiveness": [0.25, None], "sufficiency": [0.5, 1.0]} for name in ("gradient", "random")
@@ -178,6 +178,11 @@ def row_of(text, start):
     return next(line for line in text.splitlines() if line.startswith(f"| {start}"))
 
 
+def told(text, start):
+    """The first two columns of a row."""
+    return [column.strip() for column in row_of(text, start).split("|")[2:4]]
+
+
 def test_the_tables_on_paper():
     """Differences by seed 0.1, 0.1, 0.4 of both texts: mean 0.2, Student's interval ± 4.303 · 0.1732 / √3 = 0.430."""
     arms = {
@@ -187,19 +192,23 @@ def test_the_tables_on_paper():
     }
     text = dataset_table(arms)
     assert "## movies, bilstm: 2 test texts, 3 seeds" in text
-    assert row_of(text, "gradient comp ↑ ").split("|")[2:4] == [" 0.100 ± 0.000 ", " 0.300 ± 0.173 "]
+    assert told(text, "gradient comp ↑ ") == ["0.100 ± 0.000", "0.300 ± 0.173"]
     assert "+0.200 [+0.200, +0.200]* {-0.230, +0.630}" in text
-    assert "gradient comp ↑ | +0.200" in text.replace("  ", "")
     statistics = text[text.index("Wilcoxon") :]
-    assert row_of(statistics, "gradient comp ↑").split("|")[2:4] == [" p 0.500, +1.00 ", " p 1.000, +0.00 "]
+    assert told(statistics, "gradient comp ↑") == ["p 0.500, +1.00", "p 1.000, +0.00"]
     assert row_of(text, "gradient comp ↑, NAOPC").split("|")[2].strip() == "0.250 ± 0.000"
-    assert row_of(text, "gradient comp ↑ − random").split("|")[3].strip() == "0.300 ± 0.173"
+    # beyond random rankings of .05 and .15: by text .05 and -.05, .25 and .15 in the mean over guided's seeds
+    assert told(text, "gradient comp ↑ − random") == ["0.000 ± 0.000", "0.200 ± 0.173"]
+    assert told(text, "gradient suff ↓ − random") == ["-0.200 ± 0.000", "-0.200 ± 0.000"]
+    assert "random comp ↑ − random" not in text
+    assert row_of(statistics, "gradient comp ↑ − random").split("|")[2].strip() == "p 0.500, +1.00"
     differences = text[text.index("The same, guided minus another arm") : text.index("Beside the paper")]
     assert row_of(differences, "gradient comp ↑, NAOPC").split("|")[2].strip() == "+0.000 {+0.000, +0.000}"
-    assert row_of(differences, "gradient comp ↑ − random").split("|")[2].strip() == "+0.200 {-0.230, +0.630}"
+    beyond = row_of(text[text.index("guided minus another arm") :], "gradient comp ↑ − random")
+    assert beyond.split("|")[2].strip() == "+0.200 [+0.200, +0.200]* {-0.230, +0.630}"
     beside = text[text.index("Beside the paper") :]
     assert "| 0.100 → 0.300 (+200 %) | 0.200 → 0.240 (+20 %) |" in row_of(beside, "gradient comp ↑")
-    controls = text[text.index("Another arm minus plain") : text.index("Gain over a random")]
+    controls = text[text.index("Another arm minus plain") : text.index("The maps:")]
     assert "random_mask − plain [texts] {seeds}" in controls
     assert "+0.200 [+0.200, +0.200]* {+0.200, +0.200}*" in row_of(controls, "gradient comp ↑")
     assert "random_mask: guided with words masked at random; " in text
@@ -224,10 +233,14 @@ def test_verdicts_are_told_beyond_the_seeds_alone():
     made["guided"] = [made_cell("guided", seed, [value] * 2) for seed, value in enumerate((0.2, 0.21, 0.22))]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in verdicts([made]).splitlines()]
     assert rows[0][:6] == ["", "guided beside", "seeds", "accuracy", "gradient comp ↑", "gradient suff ↓"]
-    # comprehensiveness .21 against .1 and .5; sufficiency is half of it, and its gain over random always -0.2
+    # comprehensiveness .21 against .1 and .5; sufficiency is half of it, and always .2 below a random ranking's
     assert rows[2][:7] == ["movies, bilstm", "plain", "3", "·", "better / better", "worse / ·", "worse"]
     assert rows[3][:7] == ["movies, bilstm", "random_mask", "3", "·", "worse / worse", "better / ·", "better"]
     assert rows[2][7:] == [""] * 6  # no other method was measured
+    made["plain_equal_compute"] = [made_cell("plain_equal_compute", seed, [0.3, 0.3]) for seed in range(3)]
+    again = [[cell.strip() for cell in line.split("|")[1:-1]] for line in verdicts([made]).splitlines()]
+    assert [row[1] for row in again[2:]] == ["plain", "plain_equal_compute", "random_mask"]
+    assert again[3][3:5] == ["·", "worse / worse"]
     few = {arm: cells[:2] for arm, cells in made.items()}
     assert "better" not in verdicts([few])
     assert len(verdicts([{"plain": made["plain"]}]).splitlines()) == 2
@@ -246,8 +259,8 @@ def test_every_masking_stands_beside_plain():
     assert rows[0] == ["masking", "seeds", "accuracy", "gradient comp ↑", "gradient suff ↓"]  # no other was measured
     assert rows[2][:4] == ["mask", "2", "0.500 → 0.500 {–}", "0.100 → 0.300 {–}"]
     assert rows[3][:4] == ["sep", "3", "0.500 → 0.500 {+0.000, +0.000}", "0.100 → 0.300 {-0.230, +0.630}"]
-    assert rows[4] == ["masking", "seeds", "gradient comp ↑", "gradient suff ↓"]  # beyond random
-    assert rows[7][2:] == ["0.100 → 0.300 {-0.230, +0.630}", "-0.200 → -0.200 {+0.000, +0.000}"]
+    assert rows[4] == ["masking", "seeds", "gradient comp ↑", "gradient suff ↓"]  # beyond random, of .1 in the mean
+    assert rows[7][2:] == ["0.000 → 0.200 {-0.230, +0.630}", "-0.200 → -0.200 {+0.000, +0.000}"]
 
 
 def test_texts_of_one_document_are_drawn_together():

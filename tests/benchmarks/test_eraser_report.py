@@ -21,7 +21,6 @@ def cell(arm, seed, *, sample=True):
     guided = arm == "guided"
     values = {"comprehensiveness": [0.1 + guided, 0.3], "sufficiency": [0.2, 0.2]}
     per_bin = {"comprehensiveness_per_bin": [0.1 + seed, 0.3], "sufficiency_per_bin": [0.2, 0.1]}
-    per_bin |= {"comprehensiveness_minus_random": 0.1, "sufficiency_minus_random": -0.1}
     provenance = {"convention": "eraser", "operator": "delete", "unit": "word", "bins": BINS, "reduction": "auto"}
     text = {"query": None, "words": ["a", "bad", "film"], "rationale": [[1, 2]], "label": "NEG", "truncated_words": 0}
     texts = [
@@ -56,8 +55,6 @@ def test_the_page_on_paper(tmp_path):
     assert [other.title.partition(",")[0] for other in others] == [
         "guided minus another arm",
         "Wilcoxon's p and rank-biserial r",
-        "Gain over a random ranking",
-        "The same",
     ]
     assert table.title == "toy, bilstm: 2 test texts, 2 seeds"
     assert table.rows[0][:3] == ["accuracy", "1.000 ± 0.000", "0.500 ± 0.000"]

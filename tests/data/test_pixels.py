@@ -8,7 +8,7 @@ from torch import nn
 from transformers import Trainer, default_data_collator
 
 from sgt_hf import SaliencyGuidedTrainer
-from sgt_hf.data.pixels import PixelCollator, PixelError
+from sgt_hf.data.pixels import PixelCollator, PixelError, PixelTensors
 from tests.trainer.runs import arguments
 
 
@@ -115,3 +115,9 @@ def test_integer_labels_of_any_size_train_as_int64(tmp_path, kind):
     assert PixelCollator()(rows_of(kind))["labels"].dtype == torch.int64
     guided = [trained(tmp_path, SaliencyGuidedTrainer, rows_of(label)) for label in (kind, int)]
     assert torch.equal(*guided)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.5, 1.5]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.arange(2)])
+def test_labels_of_any_kind_stay_what_they_are(labels):
+    rows = PixelTensors(torch.rand(2, 1, 2, 2), labels)
+    assert torch.equal(PixelCollator()([rows[0], rows[1]])["labels"], labels)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertForTokenClassification, CTRLConfig, CTRLForSequenceClassification
@@ -14,6 +14,7 @@ from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, e
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
 from sgt_hf.attribution import AttributionSettings
 from sgt_hf.data.rationales import encode_words
+from sgt_hf.faithfulness import word_scores
 from tests import oracle
 from tests.tiny import make_model, make_rows, make_tokenizer
 
@@ -352,12 +353,13 @@ def test_a_reduction_does_not_multiply_twice():
         )
 
 
-def test_an_empty_data_set_and_a_multi_label_model_are_refused():
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_an_empty_data_set_and_other_problems_are_refused(problem):
     tokenizer = make_tokenizer("bert")
     with pytest.raises(ValueError, match="the data set is empty"):
         evaluate_faithfulness(make_model("bert"), make_rows(tokenizer, 2).select([]), tokenizer)
-    model = make_model("bert", problem_type="multi_label_classification")
-    with pytest.raises(ValueError, match="this model is multi-label"):
+    model = make_model("bert", num_labels=3, problem_type=problem)
+    with pytest.raises(ValueError, match=f"the problem_type of this BertForSequenceClassification is '{problem}'"):
         evaluate_faithfulness(model, make_rows(tokenizer, 2), tokenizer)
 
 
@@ -379,13 +381,13 @@ def test_a_stream_and_rows_without_tokens_are_refused():
 )
 def test_a_model_that_predicts_no_class_of_a_text_is_refused(make, shape):
     tokenizer = make_tokenizer("bert")
-    with pytest.raises(ValueError, match=rf"gives outputs of shape {shape} for 2 texts: .* K ≥ 2 for each text"):
+    with pytest.raises(ValueError, match=rf"gives outputs of shape {shape} for 2 samples: .* K ≥ 2 for each"):
         evaluate_faithfulness(make(), make_rows(tokenizer, 2), tokenizer, methods=["gradient"], progress=False)
 
 
-@pytest.mark.parametrize(("adapter", "kind"), [(SeriesAdapter(), "a time series"), (ImageAdapter(), "images")])
-def test_series_and_images_are_sent_to_their_own_functions(adapter, kind):
-    own = rf"this measures the words of texts, and \w+ is for {kind}: for series and images take scores = pixel_scores"
+@pytest.mark.parametrize("adapter", [SeriesAdapter(), ImageAdapter()])
+def test_series_and_images_are_sent_to_their_own_functions(adapter):
+    own = rf"words of texts, by a TextAdapter, and {type(adapter).__name__} is none: for series and .* = pixel_scores"
     with pytest.raises(ValueError, match=own):
         evaluate_faithfulness(nn.Linear(2, 2), [{"labels": 0}], adapter, operator="channel_mean")
 
@@ -505,8 +507,12 @@ def test_a_formatted_data_set_makes_a_summary_for_json():
     ("label", "message"),
     [
         ([1.0, 0.0], r"the labels of 2 rows are of shape \(2, 2\), and one class of each row is expected: give class"),
-        (0.7, "the label of row 1 is 0.7, which is no class: give class indices, or leave the column of labels out"),
+        (
+            0.7,
+            "the label of row 1 is 0.7, which is no class .* outputs: give class indices, or leave the column",
+        ),
         (float("nan"), "the label of row 1 is nan, which is no class"),
+        (2.0, "the label of row 1 is 2, which is no class of a model of 2 outputs"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(label, message):
@@ -560,3 +566,60 @@ def test_a_tokenizer_that_is_larger_than_the_embedding_is_told_of():
     hashed = CountsGood(make_tokenizer("bert"))
     hashed.embedding = Hashed.from_pretrained(hashed.embedding.weight)
     evaluate_faithfulness(hashed, rows, tokenizer, **how)  # as does this one, in the embedding
+
+
+class WithoutMask(CountsGood):
+    def forward(self, input_ids):
+        return super().forward(input_ids, torch.ones_like(input_ids))
+
+
+def ids_alone(rows):
+    return {"input_ids": torch.tensor([row["input_ids"] for row in rows])}
+
+
+def test_operators_that_a_model_cannot_read_are_refused_as_in_training():
+    tokenizer, how = make_tokenizer("bert"), {"progress": False, "methods": ["integrated_gradients"]}
+    rows = rows_of(tokenizer, "good film", "bad film")
+    with pytest.raises(ValueError, match="words cannot be removed by masking 'delete' with WithoutMask, whose forward"):
+        evaluate_faithfulness(WithoutMask(tokenizer), rows, tokenizer, collator=ids_alone, **how)
+    own = how | {"operator": "unk", "settings": FAST}
+    evaluate_faithfulness(WithoutMask(tokenizer), rows, tokenizer, collator=ids_alone, **own)
+    small, size = make_model("bert", vocab_size=len(tokenizer)), len(tokenizer)
+    tokenizer.add_special_tokens({"mask_token": "[LATER]"})
+    message = f"token ids up to {size}, with an embedding of {size} rows: call model.resize_token_embeddings"
+    with pytest.raises(ValueError, match=message):
+        evaluate_faithfulness(small, rows, tokenizer, operator="mask", **how)
+    with pytest.raises(ValueError, match=f"the mask token has the id {size} and the embedding {size} rows"):
+        evaluate_faithfulness(small, rows, tokenizer, settings=AttributionSettings(baseline="mask"), **how)
+
+
+def test_an_unknown_token_in_the_shortest_row_padded_on_the_left_is_named():
+    tokenizer = make_tokenizer("llama", padding_side="left")
+    model = make_model("llama", vocab_size=len(tokenizer))
+    tokenizer.add_tokens(["new"])
+    with pytest.raises(ValueError, match=r"row 1 has the token id \d+ .*rows: encode with the model's own"):
+        evaluate_faithfulness(model, rows_of(tokenizer, "good film plot", "new"), tokenizer, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [([0], "there are 1 targets for 2 rows"), ([0, 2], "row 1 is to be explained by the class 2, and .* 2 outputs")],
+)
+def test_targets_are_a_class_for_each_row(targets, message):
+    tokenizer = make_tokenizer("bert")
+    with pytest.raises(ValueError, match=message):
+        word_scores(CountsGood(tokenizer), rows_of(tokenizer, "good film", "bad"), tokenizer, targets=targets)
+
+
+def test_classes_in_another_order_than_the_models_are_refused():
+    tokenizer = make_tokenizer("bert")
+    rows = rows_of(tokenizer, "good film", "bad film").remove_columns("labels").add_column("labels", [1, 0])
+    rows = rows.cast_column("labels", ClassLabel(names=["neg", "pos"]))
+    model = make_model("bert", id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
+    message = r"classes are \['neg', 'pos'\] and the model's \['pos', 'neg'\], the same in another order"
+    with pytest.raises(ValueError, match=message):
+        evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], progress=False)
+    aligned = rows.align_labels_with_mapping(model.config.label2id, "labels")
+    report = evaluate_faithfulness(model, aligned, tokenizer, methods=["gradient"], progress=False)
+    assert report.labels.tolist() == [0, 1]
+    assert report.predictions.label_names == ("pos", "neg")

@@ -323,3 +323,49 @@ def test_images_of_other_channels_than_the_models(measure):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+class OneOutput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(12, 1)
+
+    def forward(self, pixel_values):
+        return {"logits": self.head(pixel_values.flatten(1))}
+
+
+def test_a_network_of_one_output_predicts_no_class():
+    zeros, adapter = PixelTensors(data().pixel_values, torch.zeros(5, dtype=torch.long)), ImageAdapter()
+    for call in (
+        lambda: predictions_under_removal(OneOutput(), zeros, adapter, torch.ones(5, 4), levels=(0.5,), fill="uniform"),
+        lambda: pixel_scores(OneOutput(), zeros, adapter, methods=["gradient"]),
+    ):
+        with pytest.raises(ValueError, match=r"outputs of shape \(\d, 1\) .* K ≥ 2 for each"):
+            call()
+
+
+def test_a_fill_that_is_not_known_is_told_by_every_function():
+    scores = torch.ones(5, 4)
+    with pytest.raises(ValueError, match="black"):  # which is another number after every normalisation
+        images_without_top(Linear(), data(), ImageAdapter(), scores, level=0.5, fill="constant")
+    with pytest.raises(ValueError, match="unknown masking 'nope' for images"):
+        remove_top({"pixel_values": data().pixel_values}, ImageAdapter(), scores, 0.5, "nope")
+
+
+def test_a_row_without_a_label_is_named():
+    rows = [data()[index] for index in range(5)]
+    del rows[3]["labels"]
+    with pytest.raises(ValueError, match=r"has no 'labels', and others have.*\[row 3 of the data set\]"):
+        pixel_scores(Linear(), rows, ImageAdapter(), methods=["gradient"], batch_size=5)
+
+
+class Observed(LastStep):
+    def forward(self, input_values, observed, attention_mask=None):
+        return super().forward(input_values * observed, attention_mask)
+
+
+def test_a_series_may_have_columns_of_its_own_for_each_step():
+    row = {"input_values": torch.randn(3, 2), "observed": torch.ones(3, 2), "labels": 0}
+    rows = [row | {"attention_mask": mask} for mask in ([1, 1, 0], [1, 1, 1])]
+    found = pixel_scores(Observed(), rows, SeriesAdapter(), methods=["gradient"])["gradient"]
+    assert found.shape == (2, 6)

@@ -100,6 +100,17 @@ def test_a_bad_label_of_a_text_and_of_an_image(tmp_path):
         train(tmp_path, images, model=MnistCnnForImageClassification(MnistCnnConfig(num_labels=10)))
 
 
+@pytest.mark.parametrize("as_tensors", [False, True])
+def test_a_bad_label_in_a_column_of_its_own(tmp_path, as_tensors):
+    rows = [row | {"labels": [row["labels"]]} for row in with_label(2)]
+    if as_tensors:
+        rows = [row | {"labels": torch.tensor(row["labels"])} for row in rows]
+    with pytest.raises(
+        ValueError, match=r"row 5 of the data set\) has the label .*2.*; labels must be integers from 0"
+    ):
+        train(tmp_path, rows)
+
+
 def test_labels_that_are_no_class_and_right(tmp_path):
     """−100 is left out of the loss; several labels are zeros and ones; a loss of the user's may take any."""
     train(tmp_path, with_label(-100))

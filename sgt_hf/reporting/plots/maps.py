@@ -91,13 +91,16 @@ def gradient_distribution(
         N panels, or one.
 
     Raises:
-        ValueError: There is no curve or no sample, the curves' samples differ in number, or a value is not finite.
+        ValueError: There is no curve or no sample, the curves' samples differ in number, or from that of the names, or
+            a value is not finite.
     """
     scaled = {name: [_scaled(name, sample).ravel() for sample in samples] for name, samples in gradients.items()}
     counts = {name: len(samples) for name, samples in scaled.items()}
     if len(set(counts.values())) != 1 or not min(counts.values()):
         raise ValueError(f"expected the same number of samples, at least one, in each curve, got {counts}")
     titles = list(names) if names is not None else [f"sample {n}" for n in range(min(counts.values()))]
+    if len(titles) != min(counts.values()):
+        raise ValueError(f"expected one name for each of {min(counts.values())} samples, got {titles}")
     if pooled:
         titles = [f"{len(titles)} samples together"]
         scaled = {name: [np.concatenate(samples)] for name, samples in scaled.items()}
