@@ -133,7 +133,8 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     units = f"the {len(set(documents))} documents of the {n} texts" if documents and shared else "texts"
     lines = [
         f"AOPC convention {provenance['convention']}, operator {provenance['operator']}, ⌈q·n⌉ {provenance['unit']}s "
-        f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws. "
+        f"at {bins} %, reduction {provenance['reduction']}, random over {provenance['random_draws']} draws"
+        f"{_effort(cells)}. "
         f"± is over seeds; [ ] is the paired 95 % bootstrap over {units}, seeds averaged, {{ }} Student's interval "
         "over seeds; * where it excludes 0, uncorrected for the number of intervals. Only the intervals over seeds say "
         "what another training would give. abs suff is the mean of the texts' absolute sufficiency; random's first "
@@ -156,6 +157,17 @@ def _notes(arms: dict[str, Cells], *, brief: bool = False) -> list[str]:
     if flattered:
         lines.append(f"Measured by {operator}, which {', '.join(flattered)} met in training: this favours them.")
     return lines
+
+
+def _effort(cells: Cells) -> str:
+    """How many points and copies the methods took, which is the same in all cells."""
+    provenance, methods = cells[0]["summary"]["provenance"], cells[0]["summary"]["methods"]
+    told = ""
+    if "integrated_gradients" in methods and "steps" in provenance:
+        told += f", integrated gradients in {provenance['steps']} steps"
+    if "smooth_grad" in methods and "smooth_grad_samples" in provenance:
+        told += f", SmoothGrad of {provenance['smooth_grad_samples']} copies"
+    return told
 
 
 def _normalized_note(cell: dict[str, Any]) -> str:

@@ -117,6 +117,11 @@ def accuracies(cells: Cells) -> dict[int, float]:
     return {training_of(cell)["seed"]: 100 * cell["accuracy"] for cell in cells}
 
 
+def ginis(cells: Cells) -> dict[int, float]:
+    """Return the mean sparsity of the gradients' maps by seed, in [0, 1], of the cells that have it."""
+    return {training_of(cell)["seed"]: cell["gini"]["gradient"] for cell in cells if "gradient" in cell.get("gini", {})}
+
+
 def _heading(name: str, arms: dict[str, Cells]) -> str:
     first = next(iter(arms.values()))[0]
     settings = first["settings"]
@@ -146,10 +151,12 @@ def _accuracy(name: str, arms: dict[str, Cells]) -> str:
                 _mean(gradient(cells), 0),
                 _paper(PAPER["table4"].get(name, {}).get(arm) if theirs else None),
                 _compared(arms, cells, gradient),
+                _mean(ginis(cells), 3),
+                _compared(arms, cells, ginis, 3),
             ]
         )
     header = ["arm", "seeds", "accuracy %", "paper", "− plain", "area, gradient ↓", "paper", "− plain"]
-    return markdown_table(header, rows)
+    return markdown_table([*header, "Gini, gradient ↑", "− plain"], rows)
 
 
 def _notes(arms: dict[str, Cells]) -> str:
@@ -158,14 +165,16 @@ def _notes(arms: dict[str, Cells]) -> str:
         "Area under accuracy (%) over pixels blackened (%), 0 to 90 %, pixels ranked by |gradient of the true class's "
         f"logit|, on the first {first['gradient_images']:,} {first['split']} images. ± is the standard deviation over "
         "seeds; − plain is the mean of the paired differences and {its 95 % interval over seeds, Student's}, * where "
-        "it excludes zero. Paper: Tables 3 and 4 of its supplement."
+        "it excludes zero, uncorrected for the number of intervals. Gini is the maps' mean sparsity. Paper: Tables 3 "
+        "and 4 of its supplement."
     ]
     for arm, cells in arms.items():
         settings = cells[0]["settings"]
         knobs = _told(settings["knobs"])
         precision = ", bfloat16" if settings["bf16"] else ""
-        seconds = [cell["train_seconds"] for cell in cells if "train_seconds" in cell]
-        took = f"; {np.mean(seconds):.0f} s of training a seed" if seconds else ""
+        # The clock's seconds count what else the machine did.
+        seconds = [cell["train_cpu_seconds"] for cell in cells if cell.get("train_cpu_seconds")]
+        took = f"; {np.mean(seconds):.0f} s of the processor in training a seed" if seconds else ""
         lines.append(
             f"- {arm}: {settings['epochs']:g} epochs of batch {settings['batch_size']}, {settings['optimizer']} at "
             f"{settings['learning_rate']:g} ({settings['scheduler']}){precision}; {knobs}{took}."
