@@ -33,6 +33,7 @@ def training(arm, seed, *, rows=(3, 7), dataset="mnist"):
         "settings": chosen,
         "accuracy": accuracies[0],
         "drops": {"gradient": {"area": 1800.0 + 100 * seed if guided else 3000.0, "accuracies": accuracies}},
+        "gini": {"gradient": (0.8 if guided else 0.7) + 0.1 * seed},
         "histogram": [(1 - near) / 40] * 20 + [near] + [(1 - near) / 40] * 20,
         "examples": [example(row, arm) for row in rows] if seed == 0 else [],
     }
@@ -53,6 +54,7 @@ def test_the_page_on_paper():
     assert table.title.startswith("mnist: mnist_cnn, 60,000 training images, 10,000 test images. Accuracy, and")
     paper = [f"{PAPER[name]['mnist']['guided']:g}" for name in ("table3", "table4")]
     expected = ["guided", "2", "97.50 ± 0.71", paper[0], "+0.00", "1850 ± 71", paper[1], "-1150"]
+    expected += ["0.850 ± 0.071", "+0.100"]
     assert list(table.rows[1]) == expected
     assert any("± is the standard deviation over seeds" in note for note in table.notes)
     drop, singles, together = report.figures
