@@ -26,7 +26,21 @@ PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}  # the knobs of training without 
 CONTROLS: dict[str, dict[str, Any]] = {
     "random_mask": {"sgt_drops": "random"},
     "reversed_mask": {"sgt_drops": "highest"},
+    "rdrop": {"sgt_mask_fraction": 0.0, "sgt_vary_fraction": False},
 }
+COST = 7 / 3  # a guided step's forwards and backwards over a plain one's (docs/cost.md)
+
+
+def epochs_of_arm(arm: str, epochs: float) -> float:
+    """Return how long an arm trains.
+
+    Args:
+        arm: Its name; `plain_equal_compute` trains for the compute of guided.
+        epochs: Of the guided arm; a multiple of at least one is rounded to whole epochs.
+    """
+    if arm != "plain_equal_compute":
+        return epochs
+    return round(epochs * COST) if epochs * COST >= 1 else epochs * COST
 
 
 def _digest_of_code() -> str:

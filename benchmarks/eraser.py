@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import cell_path, run_cell
-from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
+from benchmarks.common import cell_path, epochs_of_arm, run_cell
+from benchmarks.eraser_arms import ARMS, knobs_of_arm
 from benchmarks.eraser_cell import run
 from benchmarks.eraser_report import write_eraser_report
 from benchmarks.eraser_settings import SELECTIONS, Cell

@@ -1,4 +1,4 @@
-"""The arms of the ERASER benchmark: what each changes in the guided one, and how long it trains."""
+"""The arms of the ERASER benchmark: what each is, and what it changes in the guided one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ ARMS = {
     "rdrop": "the KL between two dropout passes, nothing masked",
     "plain_equal_compute": "plain for the compute of guided",
 }
-COST = 7 / 3  # a guided step's forwards and backwards over a plain one's (docs/cost.md)
 
 
 def knobs_of_arm(arm: str, guided: SaliencyGuidedArguments, mask_fraction: float) -> dict[str, Any]:
@@ -33,8 +32,7 @@ def knobs_of_arm(arm: str, guided: SaliencyGuidedArguments, mask_fraction: float
         return PLAIN
     if arm == "paper":
         return set_knobs(paper_knobs(mask_fraction))
-    changes = CONTROLS | {"rdrop": {"sgt_mask_fraction": 0.0, "sgt_vary_fraction": False}}
-    return set_knobs(replace(guided, **changes.get(arm, {})))
+    return set_knobs(replace(guided, **CONTROLS.get(arm, {})))
 
 
 def paper_knobs(mask_fraction: float) -> SaliencyGuidedArguments:
@@ -44,13 +42,3 @@ def paper_knobs(mask_fraction: float) -> SaliencyGuidedArguments:
         mask_fraction: k.
     """
     return SaliencyGuidedArguments(**PRESETS["paper"] | {"sgt_mask_fraction": mask_fraction})
-
-
-def epochs_of_arm(arm: str, epochs: int) -> int:
-    """Return how long an arm trains.
-
-    Args:
-        arm: One of `ARMS`.
-        epochs: Of the guided arm.
-    """
-    return round(epochs * COST) if arm == "plain_equal_compute" else epochs

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import CONTROLS, PLAIN, cell_path, run_cell, set_knobs
+from benchmarks.common import CONTROLS, PLAIN, cell_path, epochs_of_arm, run_cell, set_knobs
 from benchmarks.images_arguments import RECIPES, ImagesArguments
 from benchmarks.images_cell import Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
@@ -131,7 +131,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         "random_preset": PRESETS["image"] | CONTROLS["random_mask"],
     }
     fine_tuned = arm == "fine_tuned"
-    epochs = args.fine_tuning_epochs or recipe.fine_tuning_epochs if fine_tuned else args.epochs or recipe.epochs
+    from_scratch = epochs_of_arm(arm, args.epochs or recipe.epochs)
     return Cell(
         dataset=args.dataset,
         data_dir=args.data_dir,
@@ -139,7 +139,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         weights=args.pretrained,
         arm=arm,
         seed=seed,
-        epochs=epochs,
+        epochs=(args.fine_tuning_epochs or recipe.fine_tuning_epochs) if fine_tuned else from_scratch,
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
         optimizer=recipe.optimizer,
@@ -150,7 +150,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         split=args.split,
         test_images=len(data.test),
         gradient_images=min(args.gradient_images, len(data.test)),
-        knobs=PLAIN if arm == "plain" else set_knobs(replace(knobs, **own.get(arm, {}))),
+        knobs=PLAIN if arm in ("plain", "plain_equal_compute") else set_knobs(replace(knobs, **own.get(arm, {}))),
         start=asdict(cell_of(args, knobs, data, "plain", seed)) if fine_tuned else None,
     )
 

@@ -15,11 +15,11 @@ from benchmarks.common import markdown_table, told_difference
 PAPER = json.loads((Path(__file__).parent / "paper_tables" / "images.json").read_text(encoding="utf-8"))
 ARMS = (
     *("plain", "guided", "guided_detach", "guided_preset", "guided_abs", "fine_tuned"),
-    *("random_mask", "random_detach", "random_preset", "reversed_mask"),
+    *("random_mask", "random_detach", "random_preset", "reversed_mask", "rdrop", "plain_equal_compute"),
 )
-# Guided arm → the arms that differ from it in which pixels are masked, and in nothing else.
+# Guided arm → the arms that it is held against: pixels masked by another rule or none, or plain for the same compute.
 CONTROLS_OF = {
-    "guided": ("random_mask", "reversed_mask"),
+    "guided": ("random_mask", "reversed_mask", "rdrop", "plain_equal_compute"),
     "guided_detach": ("random_detach",),
     "guided_preset": ("random_preset",),
     "guided_abs": ("random_mask",),

@@ -10,8 +10,8 @@ from datasets import Dataset, DatasetDict
 from transformers import BertConfig, ResNetConfig
 
 from benchmarks import eraser, eraser_maskings, eraser_overview
-from benchmarks.common import cell_path, markdown_table
-from benchmarks.eraser_arms import ARMS, epochs_of_arm, knobs_of_arm
+from benchmarks.common import cell_path, epochs_of_arm, markdown_table
+from benchmarks.eraser_arms import ARMS, knobs_of_arm
 from benchmarks.eraser_cell import dropouts_of
 from benchmarks.eraser_overview import verdicts
 from benchmarks.eraser_paper import beside_the_paper
@@ -294,7 +294,7 @@ def test_the_papers_settings_stand_beside_the_paper_too():
     text = beside_the_paper(made)
     assert "| here, the paper's settings | here, guided" in text
     cells = [cell.strip() for cell in row_of(text, "gradient comp ↑").split("|")[2:5]]
-    assert cells == ["0.0200 → 0.0400", "0.0200 → 0.0300", "0.2000 → 0.2400 (+20 %)"]
+    assert cells == ["0.020 → 0.040", "0.020 → 0.030", "0.200 → 0.240 (+20 %)"]
     assert "divides the five bins by six" in text
     assert beside_the_paper({"plain": made["plain"]}) == ""
 

@@ -291,6 +291,23 @@ def test_the_documented_commands_name_the_committed_cells():
     assert committed == {name: made[name] for name in committed}
 
 
+def test_the_controls_differ_from_guided_in_one_thing():
+    args = ImagesArguments(epochs=5)
+    data = Images(*map(range, (10, 10)), classes=[], channels=1, size=1, mean=(0.0,), std=(1.0,))
+    cells = {
+        arm: cell_of(args, SaliencyGuidedArguments(sgt_mask_fraction=0.7), data, arm, 0)
+        for arm in ("plain", "guided", "random_mask", "reversed_mask", "rdrop", "plain_equal_compute")
+    }
+    assert {arm: cell.epochs for arm, cell in cells.items() if cell.epochs != 5} == {"plain_equal_compute": 12}
+    assert cells["plain"].knobs == cells["plain_equal_compute"].knobs == {"sgt_kl_weight": 0.0}
+    guided = cells["guided"].knobs
+    assert cells["random_mask"].knobs == guided | {"sgt_drops": "random"}
+    assert cells["reversed_mask"].knobs == guided | {"sgt_drops": "highest"}
+    assert cells["rdrop"].knobs == guided | {"sgt_mask_fraction": 0.0}
+    short = cell_of(ImagesArguments(epochs=0.3), SaliencyGuidedArguments(), data, "plain_equal_compute", 0)
+    assert short.epochs == pytest.approx(0.7)  # and not none
+
+
 @pytest.mark.parametrize("network", ["mnist_cnn", "resnet18_32"])
 def test_pretrained_weights_of_networks_without_are_refused(network):
     args = ImagesArguments(network=network, pretrained="IMAGENET1K_V1")
@@ -343,9 +360,10 @@ def test_the_tables_stand_beside_the_papers_numbers():
     (plain,) = (line for line in text.splitlines() if line.startswith("| plain "))
     (guided,) = (line for line in text.splitlines() if line.startswith("| guided "))
     cut = [part.strip() for part in plain.split("|")[1:-1]]
-    assert cut == ["plain", "2", "99.00 ± 0.00", "99.4", "", "2100 ± 141", "3360.4", ""]
+    assert cut == ["plain", "2", "99.00 ± 0.00", "99.4", "", "2100 ± 141", "3360.4", "", "–", ""]
     cut = [part.strip() for part in guided.split("|")[1:-1]]
-    assert cut == ["guided", "2", "97.50 ± 0.71", "99.3", "-1.50", "1900 ± 283", "1817.6", "-200"]  # +100, −500
+    assert cut[:5] == ["guided", "2", "97.50 ± 0.71", "99.3", "-1.50"]
+    assert cut[5:] == ["1900 ± 283", "1817.6", "-200", "–", ""]  # +100, −500
     assert "| deep_lift | 900   | 900    | +0 " in text
     assert "60,000 training images, 10,000 test images" in text
 
