@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from ..data.rationales import DataCollatorWithWordIds
-from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts, pad_to
+from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts
 from .base import Adapter, Batch, Captured, Masking, takes
 from .embedding import TokenOrder, find_embedding, first_call_hook
 from .special_tokens import special_ids, token_id
+from .token_columns import changes, refuse_deletion, stacked, token_columns, trimmed
 
 GRANULARITIES = ("token", "word")
 
@@ -107,16 +108,16 @@ class TextAdapter(Adapter):
                 "DataCollatorWithWordIds, or use granularity 'token'"
             )
         words, segments = batch["word_ids"], self._segments(batch, self._special(batch))
-        starts = _changes(words) | _changes(segments) | (words < 0)
+        starts = changes(words) | changes(segments) | (words < 0)
         return starts.long().cumsum(1) - 1
 
     def mask(self, batch: Batch, drop: Tensor, masking: Masking, *, granularity: str = "token") -> Batch:
         """See `Adapter.mask`; a callable gets (batch, drop) and returns the new batch."""
         if not isinstance(masking, str):
             return masking(dict(batch), drop)
-        columns = self._columns(batch)
+        columns = token_columns(batch)
         if masking == "delete":
-            _refuse_deletion(batch, columns)
+            refuse_deletion(batch)
             columns.setdefault("attention_mask", self._real(batch).long())
         return dict(batch) | STRATEGIES[masking](columns, drop, self._facts(batch, granularity))
 
@@ -187,30 +188,12 @@ class TextAdapter(Adapter):
         Raises:
             ValueError: A column is of another shape in another batch; names it.
         """
-        width = max(batch["input_ids"].shape[1] for batch in batches)
-        per_token = set.intersection(*(_per_token(batch) for batch in batches))
-        joined = {}
-        for name in batches[0]:
-            parts = [batch[name] for batch in batches]
-            if name in per_token:
-                fill = self.fills[name]
-                parts = [pad_to(part, width, fill=fill, pad_left=self._pads_left) for part in parts]
-            shapes = {tuple(part.shape[1:]) for part in parts}
-            if len(shapes) > 1:
-                raise ValueError(
-                    f"the column {name!r} has samples of shapes {sorted(shapes)}, and texts of several lengths are run "
-                    "together: leave the column out, or give it one shape"
-                )
-            joined[name] = torch.cat(parts)
-        return joined
+        return stacked(batches, self.fills, pad_left=self._pads_left)
 
     def take(self, batch: Batch, rows: Tensor) -> Batch:
         """Return the texts at `rows`, without the padding at the end that all of them have (left: at the start)."""
-        per_token = _per_token(batch)
         chosen = {name: column[rows] for name, column in batch.items()}
-        used = self._real(chosen).any(0).nonzero().squeeze(1).tolist() or [0, 0]
-        part = slice(used[0], None) if self._pads_left else slice(used[-1] + 1)
-        return {name: column[:, part] if name in per_token else column for name, column in chosen.items()}
+        return trimmed(chosen, self._real(chosen), pad_left=self._pads_left)
 
     def baseline_features(self, model: nn.Module, name: str, features: Tensor, eligible: Tensor) -> Tensor:
         """Embed one special token, as an attribution's baseline.
@@ -262,7 +245,7 @@ class TextAdapter(Adapter):
         starts = special
         for name in ("segment_ids", "token_type_ids"):
             if name in batch:
-                starts = starts | _changes(batch[name]).reshape(*special.shape, -1).any(-1)
+                starts = starts | changes(batch[name]).reshape(*special.shape, -1).any(-1)
         return starts.long().cumsum(1)
 
     @property
@@ -273,16 +256,6 @@ class TextAdapter(Adapter):
     @property
     def _pads_left(self) -> bool:
         return self.tokenizer.padding_side == "left"
-
-    @staticmethod
-    def _columns(batch: Batch) -> Batch:
-        """The batch's token columns, (B, L) each."""
-        shape = batch["input_ids"].shape
-        return {
-            name: column
-            for name, column in batch.items()
-            if getattr(column, "shape", None) == shape and name != "labels"
-        }
 
     def _facts(self, batch: Batch, granularity: str) -> TokenFacts:
         ids, real, groups = batch["input_ids"], self._real(batch), self.groups(batch, granularity)
@@ -309,26 +282,3 @@ class TextAdapter(Adapter):
             is_special[sorted(self.special_ids)] = True
             self._device_copies[device] = (is_special.to(device), self._ordinary.to(device))
         return self._device_copies[device]
-
-
-def _per_token(batch: Batch) -> set[str]:
-    """Names of the columns that hold something of each token: (B, L), or (B, L, …) as boxes on a page."""
-    shape = batch["input_ids"].shape
-    return {name for name, column in batch.items() if column.shape[:2] == shape}
-
-
-def _refuse_deletion(batch: Batch, columns: Batch) -> None:
-    """Raise where a column of each token would not become shorter with the text, or would tell its old place."""
-    shape = batch["input_ids"].shape
-    if "position_ids" in columns:
-        raise ValueError("'delete' cannot renumber explicit position_ids: leave them out of the batch")
-    others = {name: getattr(batch[name], "shape", ()) for name in set(batch) - {*columns, "labels"}}
-    long = sorted(name for name, its in others.items() if its[:2] == shape)
-    if long:
-        raise ValueError(f"'delete' cannot shorten the columns {long}, of several axes: use another masking, as 'mask'")
-
-
-def _changes(values: Tensor) -> Tensor:
-    """(B, L, …) bool, True where a value differs from the one to its left, and at the first."""
-    first = torch.ones_like(values[:, :1], dtype=torch.bool)
-    return torch.cat([first, values[:, 1:] != values[:, :-1]], dim=1)
