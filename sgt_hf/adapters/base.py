@@ -169,6 +169,25 @@ def takes_anything(model: nn.Module) -> bool:
     return any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
+def refuse_other_input(model: nn.Module, adapter: Adapter) -> None:
+    """Raise where a model does not take the argument that its adapter ranks.
+
+    Args:
+        model: Any module.
+        adapter: Said to be its.
+
+    Raises:
+        ValueError: It does not; names the arguments that it takes.
+    """
+    if not takes(model, adapter.main_input):
+        inner = base_of(model)
+        raise ValueError(
+            f"{type(adapter).__name__} ranks {adapter.main_input!r}, and the forward of {type(inner).__name__} takes "
+            f"{list(inspect.signature(inner.forward).parameters)}: pass the adapter of its kind of input, "
+            "or the argument's name, as in SeriesAdapter('x')"
+        )
+
+
 _LOGITS = ("logits", "prediction_logits", "prediction_outputs")  # the others are PatchTST's and PatchTSMixer's
 
 

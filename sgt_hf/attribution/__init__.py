@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import Tensor, nn
+
+from ..adapters import Adapter
+from ..adapters.base import Batch
+from ..saliency import Reduction, reduce_scores
 from .baselines import baseline, baseline_distribution
 from .binding import Attribution, AttributionSettings, FromFeatures, Method, Point, forward_from_features
 from .completeness import refuse_not_finite, relative_delta, warn_if_incomplete
@@ -43,13 +48,47 @@ __all__ = [
     "integrated_gradients",
     "method_names",
     "random",
-    "seeded_scores",
     "refuse_double_product",
     "refuse_not_finite",
     "relative_delta",
+    "scored",
+    "seeded_scores",
     "smooth_grad",
     "warn_if_incomplete",
 ]
+
+
+def scored(
+    method: str,
+    model: nn.Module,
+    adapter: Adapter,
+    batch: Batch,
+    point: Point,
+    *,
+    settings: AttributionSettings,
+    reduction: str | Reduction,
+) -> tuple[Tensor, Tensor | None]:
+    """Score every feature of a batch by a method, and measure how far the scores miss their sum.
+
+    Args:
+        method: A name of `ATTRIBUTIONS`.
+        model: In eval mode.
+        adapter: The model's.
+        batch: B samples.
+        point: Where the batch is explained.
+        settings: Of the method.
+        reduction: See `reduce_scores`.
+
+    Returns:
+        (B, F) scores, and (B,) relative deltas or None where the method promises no sum.
+
+    Raises:
+        ValueError: An eligible feature's score is not finite; names the row.
+    """
+    attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
+    scores = reduce_scores(attribution.values, point.features, reduction, dim=adapter.feature_dim)
+    refuse_not_finite(method, scores, point)
+    return scores, None if attribution.delta is None else relative_delta(attribution, dim=adapter.feature_dim)
 
 
 def refuse_double_product(methods: Iterable[str], reduction: Any) -> None:

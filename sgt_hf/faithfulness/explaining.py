@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from ..adapters import TextAdapter
 from ..adapters.base import Batch
 from ..attribution import (
-    ATTRIBUTIONS,
     AttributionSettings,
     Point,
-    refuse_not_finite,
-    relative_delta,
+    scored,
     seeded_scores,
     warn_if_incomplete,
 )
 from ..ranking import group_leaders, group_scores
-from ..saliency import reduce_scores
 from .known_ids import known_ids
 from .rows import class_logits, load_batches
 from .units import Texts, number_units
@@ -141,12 +138,10 @@ def _explain(explainer: Explainer, batch: Batch, point: Point, groups: Tensor | 
     """M times (B, F) scores, each token holding its word's; and (B, M) relative deltas, 0 where there is none."""
     scores = []
     deltas = torch.zeros(len(point.targets), len(explainer.methods))
-    dim = explainer.adapter.feature_dim
+    how: dict[str, Any] = {"settings": explainer.settings, "reduction": explainer.reduction}
     for m, method in enumerate(explainer.methods):
-        found = ATTRIBUTIONS[method](explainer.model, explainer.adapter, batch, point, explainer.settings)
-        score = reduce_scores(found.values, point.features, explainer.reduction, dim=dim)
-        refuse_not_finite(method, score, point)
+        score, delta = scored(method, explainer.model, explainer.adapter, batch, point, **how)
         scores.append(score if groups is None else group_scores(score.masked_fill(~point.eligible, 0.0), groups))
-        if found.delta is not None:
-            deltas[:, m] = relative_delta(found, dim=dim)
+        if delta is not None:
+            deltas[:, m] = delta
     return scores, deltas

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters import Adapter, ImageAdapter
-from ..adapters.base import Batch, Collator
+from ..adapters.base import Batch, Collator, refuse_other_input
 from ..adapters.image import channels_of, refuse_channels
 from ..data.odd_row import OF_ROWS, name_odd_row
 from .rows import class_logits, cut_batches, load_batches
@@ -28,9 +28,11 @@ def pixel_batches(
         batch_size: Rows at once.
 
     Raises:
-        ValueError: There are no rows, the batch size is below 1, no model should be given an image or a series, or this
-            model takes other channels; names the row where one is at fault.
+        ValueError: The model does not take what the adapter ranks, there are no rows, the batch size is below 1, no
+            model should be given an image or a series, or this model takes other channels; names the row where one is
+            at fault.
     """
+    refuse_other_input(model, adapter)
     count = len(dataset)
     if not count:
         raise ValueError("the data set is empty: there is nothing to evaluate")

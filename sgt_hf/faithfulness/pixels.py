@@ -18,13 +18,11 @@ from torch.nn import functional
 from ..adapters import Adapter
 from ..adapters.base import Batch, Masking
 from ..attribution import (
-    ATTRIBUTIONS,
     AttributionSettings,
     Point,
     method_names,
     refuse_double_product,
-    refuse_not_finite,
-    relative_delta,
+    scored,
     warn_if_incomplete,
 )
 from ..data.pixels import PixelTensors
@@ -32,7 +30,6 @@ from ..masking.draws import seeded
 from ..metrics.accuracy_drop import LEVELS
 from ..modes import measuring
 from ..ranking import ceil_share, select_top
-from ..saliency import reduce_scores
 from .pixel_rows import check_scores, classes_of, count_classes, pixel_batches, refuse_classes
 from .rows import class_logits
 
@@ -83,12 +80,10 @@ def pixel_scores(
             refuse_classes(targets, index, below=num_labels)
             point = Point(batch[adapter.main_input], adapter.eligible(batch), targets, index)
             for method in methods:
-                attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
-                scores = reduce_scores(attribution.values, point.features, reduction, dim=adapter.feature_dim)
-                refuse_not_finite(method, scores, point)
+                scores, delta = scored(method, model, adapter, batch, point, settings=settings, reduction=reduction)
                 found[method].append(scores.detach().cpu())
-                if attribution.delta is not None:
-                    deltas[method].append(relative_delta(attribution, dim=adapter.feature_dim).cpu())
+                if delta is not None:
+                    deltas[method].append(delta.cpu())
     for method, parts in deltas.items():
         if parts:
             warn_if_incomplete(method, torch.cat(parts), settings)

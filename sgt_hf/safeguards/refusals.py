@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ..adapters import Adapter, TextAdapter
-from ..adapters.base import Masking, base_of
+from ..adapters.base import Masking, base_of, refuse_other_input
 from ..modes import CHECKPOINT
 
 
@@ -30,11 +30,13 @@ def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, 
         granularity: What shares fate.
 
     Raises:
-        ValueError: The model is a regression, the masking does not fit the tokenizer or the head, or the training is
-            distributed in a way that is not supported; says what was seen and the way out.
+        ValueError: The model is a regression or reads another input, the masking does not fit the tokenizer or the
+            head, or the training is distributed in a way that is not supported; says what was seen and the way out.
     """
     _refuse_regression(getattr(trainer.model, "config", None))
     adapter.check(masking=masking, granularity=granularity)
+    if trainer.model is not None:
+        refuse_other_input(trainer.model, adapter)
     for seen, way_out in (*_heads(base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
 

@@ -259,6 +259,10 @@ def test_images_of_other_channels_than_the_models(measure):
         (lambda: pixel_scores(Linear(), data(), ImageAdapter(), methods=("lime",)), r"unknown methods \['lime'\]"),
         (lambda: pixel_scores(Linear(), data(0), ImageAdapter(), methods=("gradient",)), "the data set is empty"),
         (
+            lambda: pixel_scores(Linear(), data(), SeriesAdapter("x"), methods=("gradient",)),
+            r"SeriesAdapter ranks 'x', and the forward of Linear takes \['pixel_values'.*as in SeriesAdapter\('x'\)",
+        ),
+        (
             lambda: pixel_scores(
                 Linear(), PixelTensors(data().pixel_values, None), ImageAdapter(), methods=("gradient",)
             ),

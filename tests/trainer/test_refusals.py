@@ -12,7 +12,7 @@ from transformers import (
     WhisperForAudioClassification,
 )
 
-from sgt_hf import SaliencyGuidedTrainer
+from sgt_hf import SaliencyGuidedTrainer, SeriesAdapter
 from tests.adapters.test_embedding import big_bird
 from tests.tiny import make_model, make_tokenizer
 from tests.trainer.launching import launch
@@ -56,6 +56,15 @@ def test_a_plain_module_without_a_tokenizer_or_adapter(tmp_path):
     message = r"Linear has no main_input_name, .*: for series pass adapter=SeriesAdapter.*, for images .*ImageAdapter"
     with pytest.raises(ValueError, match=message):
         SaliencyGuidedTrainer(model=nn.Linear(2, 2), args=arguments(tmp_path))
+
+
+def test_an_adapter_of_another_input(tmp_path):
+    message = (
+        r"SeriesAdapter ranks 'input_values', and the forward of Linear takes \['input'\]: .* SeriesAdapter\('x'\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        SaliencyGuidedTrainer(model=nn.Linear(2, 2), args=arguments(tmp_path), adapter=SeriesAdapter())
+    SaliencyGuidedTrainer(model=nn.Linear(2, 2), args=arguments(tmp_path), adapter=SeriesAdapter("input"))
 
 
 def test_models_that_generate(tmp_path):
