@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,8 @@ from .evaluations import Evaluation, Fingerprint, dataset_facts, fingerprint, pl
 from .model_card import without_secrets, write_model_card
 from .recipe import Recipe, make_recipe
 from .trainer_facts import card_facts, evaluations_named, hyperparameters_of
+
+logger = logging.getLogger(__name__)
 
 _CARD_ARGUMENTS = (
     "language",
@@ -150,7 +153,19 @@ class RememberingTrainer(Trainer):
         self._earlier = found = recorded_in(checkpoint)
         if found is None:
             return
-        goes_on = found.knobs == make_recipe(self.knobs, self.adapter).knobs
+        knobs = make_recipe(self.knobs, self.adapter).knobs
+        goes_on = found.knobs == knobs
+        if not goes_on and self.is_world_process_zero():
+            told = [
+                f"{name} {was!r}, now {knobs.get(name)!r}"
+                for name, was in found.knobs.items()
+                if was != knobs.get(name)
+            ]
+            logger.warning(
+                "%s was trained with other knobs (%s): training goes on by the present ones, and the card tells both",
+                checkpoint,
+                "; ".join(told) or "some that this version knows and that one did not",
+            )
         self._earlier = found.earlier if goes_on else found
         self._steps_before = (found.steps or 0 if goes_on else 0) - _steps_counted(checkpoint)
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -110,6 +111,28 @@ def test_a_network_trained_in_bfloat16_is_measured_alike_from_its_saved_weights(
     bfloat16, again, float32 = (measured["gini"]["gradient"] for measured in (first, loaded, exact))
     assert 1e-6 < abs(bfloat16 - float32) < 1e-2
     assert abs(bfloat16 - again) < abs(bfloat16 - float32) / 10
+
+
+@pytest.mark.slow
+def test_a_network_of_torchvisions_on_a_folder_of_photographs(tmp_path):
+    """As `--dataset bird` runs, photographs of several sizes and classes by folder; VGG-16 would take minutes."""
+    draws = np.random.default_rng(0)
+    for split, species, number in itertools.product(("train", "test"), ("robin", "wren"), range(2)):
+        path = tmp_path / "birds" / split / species / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draws.integers(0, 255, (230 + 20 * number, 300, 3), dtype=np.uint8)).save(path)
+    wanted = ["--dataset", "bird", "--data_dir", str(tmp_path / "birds"), "--network", "resnet18"]
+    wanted += ["--arms", "plain", "guided"]
+    result = run(tmp_path / "out", *wanted, "--epochs", "1", "--methods", "gradient", "random")
+    assert result.returncode == 0, result.stderr
+    trained = [cell for cell in cells(tmp_path / "out").values() if cell["settings"]["kind"] == "training"]
+    assert [(cell["settings"]["network"], cell["settings"]["train_images"]) for cell in trained] == [
+        ("resnet18", 4)
+    ] * 2
+    for cell in trained:
+        assert cell["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+        assert len(cell["drops"]["gradient"]["accuracies"]) == 10
+    assert "### bird: resnet18, 4 training images, 4 test images" in result.stdout
 
 
 def test_validation_images_come_from_the_training_set_and_the_test_split_is_not_touched():

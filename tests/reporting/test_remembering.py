@@ -197,6 +197,15 @@ def test_resumed_steps_on_loaded_weights_keep_what_was_before(guided, tmp_path):
     assert (resumed.recipe().steps, resumed.recipe().earlier) == (2, first.recipe().earlier)
 
 
+def test_resuming_with_other_knobs_is_told(tmp_path, caplog):
+    settings = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    trained(tmp_path, **settings)
+    built(tmp_path, **settings).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert "other knobs" not in caplog.text
+    built(tmp_path, **settings, sgt_kl_weight=0.5).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert "checkpoint-1 was trained with other knobs (sgt_kl_weight 1.0, now 0.5)" in caplog.text
+
+
 def test_new_weights_of_a_config_that_was_used_before_have_no_past(tmp_path):
     first = trained(tmp_path / "first", max_steps=1)
     fresh = type(first.model)(first.model.config)
