@@ -22,6 +22,7 @@ from sgt_hf.metrics.significance import student_mean
 PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy", "scipy")
 
 PLAIN: dict[str, Any] = {"sgt_kl_weight": 0.0}  # the knobs of training without guidance
+UNGUIDED = ("plain", "plain_equal_compute")  # the arms that have them
 # Arm → what it changes in the guided one: is it the ranking that helps?
 CONTROLS: dict[str, dict[str, Any]] = {
     "random_mask": {"sgt_drops": "random"},

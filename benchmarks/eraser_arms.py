@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.common import CONTROLS, PLAIN, set_knobs
+from benchmarks.common import CONTROLS, PLAIN, UNGUIDED, set_knobs
 from sgt_hf import PRESETS, SaliencyGuidedArguments
 
 # Arm → what it is, for the notes below a table. Those after `paper` are controls.
@@ -28,7 +28,7 @@ def knobs_of_arm(arm: str, guided: SaliencyGuidedArguments, mask_fraction: float
         guided: The knobs of the guided arm, which the controls share but for one.
         mask_fraction: The paper's k for the data set.
     """
-    if arm in ("plain", "plain_equal_compute"):
+    if arm in UNGUIDED:
         return PLAIN
     if arm == "paper":
         return set_knobs(paper_knobs(mask_fraction))

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.common import CONTROLS, PLAIN, cell_path, epochs_of_arm, run_cell, set_knobs
+from benchmarks.common import CONTROLS, PLAIN, UNGUIDED, cell_path, epochs_of_arm, run_cell, set_knobs
 from benchmarks.images_arguments import RECIPES, ImagesArguments
 from benchmarks.images_cell import Methods, run_methods, run_roar, run_training
 from benchmarks.images_figures import write_figures
@@ -150,7 +150,7 @@ def cell_of(args: ImagesArguments, knobs: SaliencyGuidedArguments, data: Images,
         split=args.split,
         test_images=len(data.test),
         gradient_images=min(args.gradient_images, len(data.test)),
-        knobs=PLAIN if arm in ("plain", "plain_equal_compute") else set_knobs(replace(knobs, **own.get(arm, {}))),
+        knobs=PLAIN if arm in UNGUIDED else set_knobs(replace(knobs, **own.get(arm, {}))),
         start=asdict(cell_of(args, knobs, data, "plain", seed)) if fine_tuned else None,
     )
 
