@@ -381,7 +381,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         return self.args.remove_unused_columns and not reads_them
 
     def _check(self) -> None:
-        refuse_unsupported(self, self.adapter, masking=self.masking, granularity=self.knobs.sgt_granularity)
+        refuse_unsupported(self, self.adapter, self.knobs, masking=self.masking)
 
     def _hp_search_setup(self, trial: Any) -> None:
         """Set a run's arguments as `Trainer` does, and check them as construction would have."""

@@ -184,7 +184,7 @@ def refuse_other_input(model: nn.Module, adapter: Adapter) -> None:
         raise ValueError(
             f"{type(adapter).__name__} ranks {adapter.main_input!r}, and the forward of {type(inner).__name__} takes "
             f"{list(inspect.signature(inner.forward).parameters)}: pass the adapter of its kind of input, "
-            "or the argument's name, as in SeriesAdapter('x')"
+            "or the argument's name, as in SeriesAdapter('x'), and two texts as a pair in one sequence"
         )
 
 

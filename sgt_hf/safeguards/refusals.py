@@ -18,24 +18,25 @@ from transformers.models.auto.modeling_auto import (
 from ..adapters import Adapter, TextAdapter
 from ..adapters.base import Masking, base_of, refuse_other_input
 from ..modes import CHECKPOINT
+from ..training_args import SaliencyGuidedArguments
 
 
-def refuse_unsupported(trainer: Trainer, adapter: Adapter, *, masking: Masking, granularity: str) -> None:
+def refuse_unsupported(trainer: Trainer, adapter: Adapter, knobs: SaliencyGuidedArguments, *, masking: Masking) -> None:
     """Raise where a model, a knob and the way of training cannot work together.
 
     Args:
         trainer: Built by `Trainer.__init__`.
         adapter: Of the model's inputs.
+        knobs: Of the training.
         masking: What replaces a dropped feature.
-        granularity: What shares fate.
 
     Raises:
         ValueError: The model is a regression or reads another input, the masking does not fit the tokenizer or the
             head, or the training is distributed in a way that is not supported; says what was seen and the way out.
     """
     _refuse_regression(getattr(trainer.model, "config", None))
-    adapter.check(masking=masking, granularity=granularity)
-    if trainer.model is not None:
+    adapter.check(masking=masking, granularity=knobs.sgt_granularity)
+    if trainer.model is not None and knobs.sgt_kl_weight:  # without guidance nothing is ranked
         refuse_other_input(trainer.model, adapter)
     for seen, way_out in (*_heads(base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")

@@ -222,6 +222,10 @@ def test_a_batch_without_the_ranked_input_says_what_it_has(tmp_path):
         def forward(self, first, second, labels=None):
             return self.outputs(self.classify(first, first > 0) + self.classify(second, second > 0), labels)
 
+    class Either(Pair):
+        def forward(self, input_ids=None, first=None, second=None, labels=None):
+            return super().forward(first, second, labels)
+
     pad = collated()
 
     def collate(rows):
@@ -230,8 +234,10 @@ def test_a_batch_without_the_ranked_input_says_what_it_has(tmp_path):
 
     settings = {"data_collator": collate, "remove_unused_columns": False, "max_steps": 1}
     assert trained(tmp_path, model=Pair(), sgt_kl_weight=0.0, **settings).state.global_step == 1
-    with pytest.raises(ValueError, match=r"of 'input_ids', and the batch has only \['first', 'labels', 'second'\]"):
+    with pytest.raises(ValueError, match=r"the forward of Pair takes \['first', 'second', 'labels'\].* two texts as a"):
         trained(tmp_path, model=Pair(), **settings)
+    with pytest.raises(ValueError, match=r"of 'input_ids', and the batch has only \['first', 'labels', 'second'\]"):
+        trained(tmp_path, model=Either(), **settings)
 
 
 @pytest.mark.parametrize("drops", ["lowest", "random"])
