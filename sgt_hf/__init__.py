@@ -10,6 +10,8 @@ from .models import BiLstmConfig, BiLstmForSequenceClassification
 from .trainer import SaliencyGuidedTrainer
 from .training_args import PRESETS, SaliencyGuidedArguments, SaliencyGuidedTrainingArguments
 
+__version__ = "0.1.0"
+
 __all__ = [
     "PRESETS",
     "BiLstmConfig",
@@ -21,6 +23,7 @@ __all__ = [
     "SaliencyGuidedTrainingArguments",
     "SeriesAdapter",
     "TextAdapter",
+    "__version__",
     "evaluate_faithfulness",
     "explain",
     "load_eraser",

@@ -192,6 +192,11 @@ def _explanation(
 def _label_names(model: nn.Module) -> list[str]:
     """The model's names of its classes; refuses a model that does not choose one of several."""
     config = getattr(model, "config", None)
+    if config is None:
+        raise ValueError(
+            f"{type(model).__name__} has no config, by which a model names its classes: give it one, as in "
+            "model.config = transformers.PretrainedConfig(id2label={0: 'no', 1: 'yes'})"
+        )
     names = getattr(config, "id2label", None) or {}
     if len(names) < 2:
         raise ValueError(

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, PretrainedConfig
 
 import sgt_hf
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification
@@ -188,6 +188,25 @@ def test_bad_input_is_refused(texts, options, message):
 def test_models_without_one_class_of_several_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         sgt_hf.explain(make_model(**config), make_tokenizer(), ["a"])
+
+
+def test_a_module_of_ones_own_names_its_classes_by_a_config():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(len(make_tokenizer()), 4), nn.Linear(4, 2)
+
+        def get_input_embeddings(self):
+            return self.table
+
+        def forward(self, input_ids, attention_mask=None):
+            return self.head(torch.tanh(self.table(input_ids).sum(1)))
+
+    model = Words()
+    with pytest.raises(ValueError, match=r"Words has no config.*: give it one, as in model.config = transformers.Pre"):
+        sgt_hf.explain(model, make_tokenizer(), "good")
+    model.config = PretrainedConfig(id2label={0: "no", 1: "yes"})
+    assert sgt_hf.explain(model, make_tokenizer(), "good")[0].predicted in ("no", "yes")
 
 
 def test_several_texts_need_padding():

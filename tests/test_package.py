@@ -28,7 +28,7 @@ from sgt_hf import (
 )
 for module in pkgutil.walk_packages(sgt_hf.__path__, "sgt_hf."):
     importlib.import_module(module.name)
-assert importlib.metadata.version("sgt_hf")
+assert importlib.metadata.version("sgt_hf") == sgt_hf.__version__
 print(sgt_hf.__file__)
 """
 

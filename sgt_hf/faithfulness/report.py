@@ -83,7 +83,13 @@ class FaithfulnessReport:
     extremes: Curves | None = None
 
     def __getitem__(self, method: str) -> Faithfulness:
-        """Aggregate one method's curves; random is the mean over its draws."""
+        """Aggregate one method's curves; random is the mean over its draws.
+
+        Raises:
+            KeyError: It was not measured; names what was.
+        """
+        if method not in self.curves:
+            raise KeyError(f"{method!r} was not measured, only {list(self.curves)}")
         curves, limits = self.curves[method], self.limits()
         comprehensiveness = self._aopc(curves.removed, None).mean(1)
         sufficiency = self._aopc(curves.kept, self.empty).mean(1)

@@ -83,3 +83,12 @@ def is_on_hub(base: str | None) -> TypeGuard[str]:
         base: Any.
     """
     return is_repo_id(base) and not os.path.exists(base)
+
+
+def listed(value: str | Sequence[str] | None) -> list[str]:
+    """Return what may be given as one, several or none, as several.
+
+    Args:
+        value: Of a card.
+    """
+    return [] if value is None else [value] if isinstance(value, str) else list(value)

@@ -16,7 +16,7 @@ import jinja2
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..atomic import write_atomically
-from .card_facts import CardFacts, is_on_hub
+from .card_facts import CardFacts, is_on_hub, listed
 from .card_sentences import is_guided, limits, opening, settings_of
 from .card_tables import (
     CONFIDENCE,
@@ -102,7 +102,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
         base_model=base if is_on_hub(base) else None,
         datasets=[name for name in facts.datasets if is_on_hub(name)] or None,
         eval_results=results,
-        language=_listed(facts.language) or None,
+        language=listed(facts.language) or None,
         library_name="peft" if facts.adapter_of else "transformers",
         license=facts.license,
         model_name=facts.model_name if results else None,
@@ -124,7 +124,7 @@ def _contents(facts: CardFacts) -> dict[str, Any]:
     recipe = facts.recipe
     return {
         "facts": facts,
-        "language": ", ".join(_listed(facts.language)) or None,
+        "language": ", ".join(listed(facts.language)) or None,
         "opening": Markdown(opening(recipe)),
         "usage": code_block(usage(facts), "python"),
         "loading": Markdown(loading(facts)),
@@ -179,7 +179,3 @@ def _sections(evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
             "settings": None if report is None else settings_of(report),
             "faithfulness": None if report is None else faithfulness_table(method_rows(report)),
         }
-
-
-def _listed(value: str | Sequence[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)

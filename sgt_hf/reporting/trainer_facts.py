@@ -17,7 +17,7 @@ from transformers.modelcard import extract_hyperparameters_from_trainer
 from transformers.utils.import_utils import is_peft_available
 from yaml import YAMLError
 
-from .card_facts import CardFacts
+from .card_facts import CardFacts, listed
 from .card_usage import REGISTERED
 from .evaluations import DatasetFacts, Evaluation, dataset_facts
 from .model_card import TAG
@@ -59,7 +59,7 @@ def card_facts(
     repo_id = trainer.hub_model_id or trainer.args.hub_model_id
     base, adapter_of = _base(model)
     kind = _kind(base)
-    arguments = _listed(dataset_args)
+    arguments = listed(dataset_args)
     return CardFacts(
         model_name=model_name or (repo_id or str(Path(str(trainer.args.output_dir)).absolute())).rpartition("/")[2],
         repo_id=repo_id,
@@ -70,12 +70,12 @@ def card_facts(
         num_labels=getattr(getattr(base, "config", None), "num_labels", None),
         adapter_of=adapter_of,
         base_model=finetuned_from or _loaded_from(base),
-        task=next(iter(_listed(tasks)), None) or _task(kind.__name__),
+        task=next(iter(listed(tasks)), None) or _task(kind.__name__),
         training_data=dataset_facts_named(trainer.train_dataset, dataset, dataset_tags),
         language=language,
         license=license,
-        tags=list(dict.fromkeys(["generated_from_trainer", *_listed(tags), *_kept_tags(trainer.args.output_dir)])),
-        datasets=_listed(dataset_tags),
+        tags=list(dict.fromkeys(["generated_from_trainer", *listed(tags), *_kept_tags(trainer.args.output_dir)])),
+        datasets=listed(dataset_tags),
         note=f"Of the data it was said: {', '.join(arguments)}." if arguments else None,
     )
 
@@ -123,7 +123,7 @@ def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def _named(facts: DatasetFacts, name: Any, hub_id: Any) -> DatasetFacts:
-    names, ids = _listed(name), _listed(hub_id)
+    names, ids = listed(name), listed(hub_id)
     return replace(
         facts,
         name=facts.name or (names[0] if len(names) == 1 else None),
@@ -177,7 +177,3 @@ def _loaded_from(model: nn.Module) -> str | None:
 
 def _task(architecture: str) -> str | None:
     return next((task for ending, task in _TASKS.items() if architecture.endswith(ending)), None)
-
-
-def _listed(value: str | Sequence[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)

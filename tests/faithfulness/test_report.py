@@ -65,6 +65,11 @@ def test_bins_are_means_over_texts_and_draws():
     assert report.accuracy == 0.5
 
 
+def test_a_method_that_was_not_measured_is_named():
+    with pytest.raises(KeyError, match=r"'saliency' was not measured, only \['gradient', 'random'\]"):
+        make_report("eraser")["saliency"]
+
+
 def test_means_over_fewer_texts_say_so():
     report = make_report("eraser")
     assert report.texts() == report.summary()["texts"] == {"accuracy": 2}
