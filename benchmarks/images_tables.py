@@ -112,6 +112,12 @@ def areas(cells: Cells, method: str) -> dict[int, float]:
     return {training_of(cell)["seed"]: cell["drops"][method]["area"] for cell in cells if method in cell["drops"]}
 
 
+def beyond_random(cells: Cells, method: str) -> dict[int, float]:
+    """Return a method's area minus that of the same network's random ranking by seed, negative where it tells more."""
+    chance = areas(cells, "random")
+    return {seed: area - chance[seed] for seed, area in areas(cells, method).items() if seed in chance}
+
+
 def accuracies(cells: Cells) -> dict[int, float]:
     """Return the accuracy in percent by seed."""
     return {training_of(cell)["seed"]: 100 * cell["accuracy"] for cell in cells}
@@ -188,15 +194,14 @@ def _told(knobs: dict[str, Any]) -> str:
 
 
 def _methods(arms: dict[str, Cells]) -> str:
-    """One row a method: its area in each arm, and the paired differences."""
+    """One row a method: its area in each arm, and the paired differences; then the same beside a random ranking."""
     others = [arm for arm in arms if arm != "plain"]
     header = ["area ↓", *arms, *(f"{arm} − plain" for arm in others if "plain" in arms)]
     rows = []
-    for method in _methods_of(arms):
-        measure = partial(areas, method=method)
+    for name, measure in _measures_of(arms).items():
         means = [_mean(measure(cells), 0) for cells in arms.values()]
         differences = [_compared(arms, arms[arm], measure) for arm in others if "plain" in arms]
-        rows.append([method, *means, *differences])
+        rows.append([name, *means, *differences])
     return markdown_table(header, rows)
 
 
@@ -209,12 +214,16 @@ def _beside_controls(trained: dict[str, Cells], methods: dict[str, Cells], pairs
 
     rows = [row("accuracy %", trained, accuracies, 2)]
     rows += [row(f"gradient, {size:,} images", trained, partial(areas, method="gradient"))]
-    rows += [row(method, methods, partial(areas, method=method)) for method in _methods_of(methods)]
+    rows += [row(name, methods, measure) for name, measure in _measures_of(methods).items()]
     return markdown_table(["area ↓ beside the controls", *(f"{arm} − {control}" for arm, control in pairs)], rows)
 
 
-def _methods_of(arms: dict[str, Cells]) -> list[str]:
-    return list(dict.fromkeys(name for cells in arms.values() for cell in cells for name in cell["drops"]))
+def _measures_of(arms: dict[str, Cells]) -> dict[str, Measure]:
+    """Every method's area, then what each leaves of it beside the same network's random ranking."""
+    names = list(dict.fromkeys(name for cells in arms.values() for cell in cells for name in cell["drops"]))
+    found: dict[str, Measure] = {name: partial(areas, method=name) for name in names}
+    ranked = [name for name in names if name != "random" and "random" in names]
+    return found | {f"{name} − random": partial(beyond_random, method=name) for name in ranked}
 
 
 def _method_notes(arms: dict[str, Cells]) -> str:
@@ -224,7 +233,8 @@ def _method_notes(arms: dict[str, Cells]) -> str:
         f"On the first {settings['images']:,} {settings['training']['split']} images. Baseline of integrated "
         f"gradients, DeepLIFT and the SHAPs: {settings['baseline']} (constant is black), the SHAPs' with Gaussian "
         f"noise around it; {settings['ig_steps']} steps, {settings['smooth_grad_samples']} noisy copies, "
-        f"{settings['shap_samples']} points and {settings['shap_baselines']} baselines of the SHAPs."
+        f"{settings['shap_samples']} points and {settings['shap_baselines']} baselines of the SHAPs. A row − random is "
+        "the method's area minus that of the same network's random ranking."
     )
     refused = {name: reason for cell in cells for name, reason in cell["refused"].items()}
     return "\n".join([text, *(f"- {name} is not measured: {reason}" for name, reason in refused.items())])

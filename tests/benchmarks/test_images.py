@@ -414,6 +414,21 @@ def test_each_guided_arm_stands_beside_its_own_controls():
     assert "beside the controls" not in tables(alone)["mnist"]
 
 
+def test_every_method_stands_beside_its_networks_own_random_ranking():
+    areas = {"plain": (2000.0, 6000.0), "guided": (1800.0, 6100.0), "random_mask": (1900.0, 5500.0)}
+    made = [cell(arm, seed, 0.0) for arm in areas for seed in range(2)]
+    for arm, (own, chance) in areas.items():
+        measured = [cell(arm, seed, own + seed, kind="methods") for seed in range(2)]
+        measured[0]["drops"]["random"] = {"area": chance, "accuracies": [0.1] * 10}  # the other seed has none
+        made += measured
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in tables(made)["mnist"].splitlines()]
+    assert [line for line in lines if line[:1] == ["gradient − random"]] == [
+        ["gradient − random", "-4000", "-4300", "-3600", "-300", "+400"],
+        ["gradient − random", "-700"],  # guided − random_mask
+    ]
+    assert ["random − random"] not in [line[:1] for line in lines]
+
+
 def test_data_sets_without_a_training_have_no_table_and_the_papers_come_first():
     made = [cell("plain", 0, 2000.0, dataset="digits"), cell("plain", 0, 2000.0, dataset="cifar10")]
     assert list(tables([*made, cell("plain", 0, 1.0, kind="methods", dataset="bird")])) == ["cifar10", "digits"]
