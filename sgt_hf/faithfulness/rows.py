@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -43,11 +44,19 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
         main_input: The column whose length counts.
 
     Raises:
-        ValueError: A row has more features than the model has positions; names the row and the way out.
+        ValueError: A row has more features than the model has positions, or another number of labels than the first;
+            names the row and the way out.
     """
-    lengths, truncated = [], []
+    lengths, truncated, first = [], [], 0
     for index in range(len(dataset)):
         row = dataset[index]
+        labels = _count_labels(row)
+        first = labels if index == 0 else first
+        if labels != first:  # as in token classification: no collator could stack them
+            raise ValueError(
+                f"row {index} has {labels} labels and row 0 has {first}, and one class of each row is expected: give "
+                "class indices, or leave the column of labels out"
+            )
         lengths.append(len(row[main_input]))
         truncated.append(row.get("truncated_words"))
     limit = position_limit(model)
@@ -60,6 +69,12 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
             "the report says how many words were cut; or take a model without a limit"
         )
     return Rows(lengths, None if None in truncated else [int(words) for words in truncated])
+
+
+def _count_labels(row: Any) -> int:
+    """How many labels a row has; 1 where it has none, which may be of some rows alone."""
+    labels = next((row[name] for name in LABELS if row.get(name) is not None), -1)
+    return labels.numel() if isinstance(labels, Tensor) else int(np.size(labels))
 
 
 def position_limit(model: nn.Module) -> int | None:

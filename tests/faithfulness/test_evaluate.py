@@ -507,6 +507,7 @@ def test_a_formatted_data_set_makes_a_summary_for_json():
     ("label", "message"),
     [
         ([1.0, 0.0], r"the labels of 2 rows are of shape \(2, 2\), and one class of each row is expected: give class"),
+        ([1.0, 0.0, 0.0], "row 1 has 3 labels and row 0 has 2, and one class of each row is expected: give class"),
         (
             0.7,
             "the label of row 1 is 0.7, which is no class .* outputs: give class indices, or leave the column",
