@@ -126,8 +126,8 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
     if any(isinstance(each, dict) and each.get("use_reentrant") for each in settings):
         yield (
             "reentrant gradient checkpointing",
-            "set gradient_checkpointing_kwargs={'use_reentrant': False}, or where the model was told itself, call its "
-            "gradient_checkpointing_enable({'use_reentrant': False})",
+            "set 'use_reentrant' to False among the checkpointing's settings, in the training arguments or where the "
+            "model was told itself",
         )
 
 

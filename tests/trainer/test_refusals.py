@@ -34,7 +34,7 @@ def build(tmp_path, model=None, **changes):
         ({"problem_type": "regression"}, {}, "this is a regression"),
         ({}, {"sgt_masking": "blank"}, "unknown masking 'blank'"),
         ({}, {"sgt_granularity": "sentence"}, "unknown granularity 'sentence'"),
-        ({}, REENTRANT, "does not support reentrant gradient checkpointing: set gradient_checkpointing_kwargs"),
+        ({}, REENTRANT, "does not support reentrant gradient checkpointing: set 'use_reentrant' to False"),
     ],
 )
 def test_models_and_knobs(tmp_path, config, changes, message):
