@@ -10,6 +10,7 @@ DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 # One stamp a kind of installation: a second call installs again only when the package's facts have changed.
+FACTS := setup.cfg pyproject.toml sgt_hf/__init__.py
 INSTALLED := $(VENV)/.installed
 INSTALLED_FOR_TESTS := $(VENV)/.installed-test
 
@@ -41,10 +42,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$@ -m pip install --upgrade pip
 
-$(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+$(INSTALLED): $(FACTS) | $(BIN)/python
 	$(BIN)/python -m pip install -e .
 	touch $@
 
-$(INSTALLED_FOR_TESTS): setup.cfg pyproject.toml | $(BIN)/python
+$(INSTALLED_FOR_TESTS): $(FACTS) | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[test]'
 	touch $@ $(INSTALLED)

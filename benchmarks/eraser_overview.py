@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.common import markdown_table
+from benchmarks.common import UNGUIDED, markdown_table
 from benchmarks.eraser_rows import KINDS, LABELS, Cells, first_of, of_shared_seeds, paired
 from sgt_hf.faithfulness import METHODS
 from sgt_hf.metrics.significance import student_mean
 
 BESIDE = ("plain", "plain_equal_compute", "random_mask")
-TWICE, REPEATED = {"plain", "plain_equal_compute"}, ("gradient", "integrated_gradients")
+REPEATED = ("gradient", "integrated_gradients")
 
 
 def verdicts(groups: Iterable[dict[str, Cells]]) -> str:
@@ -64,7 +64,7 @@ def repeats(groups: Iterable[dict[str, Cells]]) -> str:
     header = ["data set", "seed", "epoch", "accuracy", *(f"{method}, comp" for method in REPEATED)]
     rows = []
     for arms in groups:
-        pairs = zip(*of_shared_seeds(arms, "plain", "plain_equal_compute"), strict=True) if set(arms) >= TWICE else ()
+        pairs = zip(*of_shared_seeds(arms, *UNGUIDED), strict=True) if set(arms) >= set(UNGUIDED) else ()
         for pair in pairs:
             if pair[1]["epoch"] > pair[0]["settings"]["epochs"]:
                 continue

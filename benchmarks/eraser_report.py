@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.eraser_rows import Cells
+from benchmarks.eraser_rows import KINDS, Cells
 from benchmarks.eraser_tables import dataset_tables
 from benchmarks.report_parts import told_settings
 from sgt_hf.reporting.html import Picture, Report, TextEntry, View, write_report
 from sgt_hf.reporting.plots import aopc_curve, gradient_distribution
 
 Arms = dict[str, Cells]
-_KINDS = ("comprehensiveness", "sufficiency")
 
 
 def write_eraser_report(path: Path, datasets: dict[str, Arms], *, command: Sequence[str]) -> None:
@@ -75,12 +74,12 @@ def _removal_picture(title: str, method: str, arms: Arms) -> Picture:
     rankings = (method, "random")
     curves = [
         {f"{arm}, {ranking}": _per_bin(cells, ranking, kind) for ranking in rankings for arm, cells in arms.items()}
-        for kind in _KINDS
+        for kind in KINDS
     ]
     bins = next(iter(arms.values()))[0]["summary"]["provenance"]["bins"]
     means = (
         f"{kind} of {name}: {', '.join(f'{value:.3f}' for value in values.mean(0))}"
-        for kind, by_name in zip(_KINDS, curves, strict=True)
+        for kind, by_name in zip(KINDS, curves, strict=True)
         for name, values in by_name.items()
     )
     shares = ", ".join(f"{100 * share:g}" for share in bins)

@@ -214,6 +214,7 @@ def _beside_controls(trained: dict[str, Cells], methods: dict[str, Cells], pairs
 
     rows = [row("accuracy %", trained, accuracies, 2)]
     rows += [row(f"gradient, {size:,} images", trained, partial(areas, method="gradient"))]
+    rows += [row("Gini, gradient ↑", trained, ginis, 3)]
     rows += [row(name, methods, measure) for name, measure in _measures_of(methods).items()]
     return markdown_table(["area ↓ beside the controls", *(f"{arm} − {control}" for arm, control in pairs)], rows)
 

@@ -271,6 +271,9 @@ def test_labels_are_permuted_and_nothing_else(kind):
     assert [row["labels"] for row in permute_labels(rows, seed=1)] != [row["labels"] for row in permuted]
     if kind == "dataset":
         assert permuted.features["labels"] == rows.features["labels"]
+    copied = rows.add_column("label", labels) if kind == "dataset" else [row | {"label": row["labels"]} for row in rows]
+    again = permute_labels(copied, seed=0)  # of the two a collator of texts takes `label`, one of images `labels`
+    assert [row["label"] for row in again] == [row["labels"] for row in again] == [row["labels"] for row in permuted]
 
 
 def test_label_randomisation_takes_a_model_or_what_trains_one():

@@ -25,7 +25,7 @@ from .predictions import Predictions, TextIdentity, identities_of, label_names_o
 from .provenance import Provenance
 from .removal import Removal
 from .report import Curves, FaithfulnessReport
-from .rows import Rows, survey_rows
+from .rows import Rows, refuse_ragged_labels, survey_rows
 from .word_scores import METHODS, make_explainer
 
 _LEAVES_WORDS = {"previous_salient", "random"}  # maskings that are no removal
@@ -112,6 +112,8 @@ def evaluate_faithfulness(
     config = getattr(model, "config", None)  # a plain module has none
     names = label_names_of(dataset, getattr(config, "id2label", None))
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
+    if collator is None:  # another may pad them
+        refuse_ragged_labels(rows)
     refuse_shifted_positions(model, dataset, explainer.adapter, collator)
     if trained_masking == operator:
         warnings.warn(

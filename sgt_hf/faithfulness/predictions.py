@@ -153,13 +153,13 @@ def label_names_of(dataset: Any, id2label: Mapping[int, str] | None) -> tuple[st
     """
     names = None if id2label is None else tuple(id2label[index] for index in sorted(id2label))
     features = dataset.features if isinstance(dataset, Dataset) else {}
-    feature = next((features[name] for name in ("labels", "label") if isinstance(features.get(name), ClassLabel)), None)
-    if feature is not None:
+    name = next((name for name in ("label_ids", "label", "labels") if name in features), "")  # as a text collator takes
+    if isinstance(feature := features.get(name), ClassLabel):
         own = tuple(feature.names)
         if names is not None and names != own and sorted(names) == sorted(own):
             raise ValueError(
                 f"the data set's classes are {list(own)} and the model's {list(names)}, the same in another order, so "
-                "its labels are of other classes: dataset.align_labels_with_mapping(model.config.label2id, 'label') "
+                f"its labels are of other classes: dataset.align_labels_with_mapping(model.config.label2id, {name!r}) "
                 "puts them in the model's order"
             )
         return own

@@ -24,10 +24,12 @@ class Rows:
     Attributes:
         lengths: (N,) features of each row.
         truncated: (N,) words that `encode_words` cut off each row, or None where the data set does not say.
+        labels: (N,) labels of each row, 1 where it has none.
     """
 
     lengths: list[int]
     truncated: list[int] | None
+    labels: list[int]
 
     @property
     def order(self) -> list[int]:
@@ -44,19 +46,12 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
         main_input: The column whose length counts.
 
     Raises:
-        ValueError: A row has more features than the model has positions, or another number of labels than the first;
-            names the row and the way out.
+        ValueError: A row has more features than the model has positions; names the row and the way out.
     """
-    lengths, truncated, first = [], [], 0
+    lengths, truncated, labels = [], [], []
     for index in range(len(dataset)):
         row = dataset[index]
-        labels = _count_labels(row)
-        first = labels if index == 0 else first
-        if labels != first:  # as in token classification: no collator could stack them
-            raise ValueError(
-                f"row {index} has {labels} labels and row 0 has {first}, and one class of each row is expected: give "
-                "class indices, or leave the column of labels out"
-            )
+        labels.append(_count_labels(row))
         lengths.append(len(row[main_input]))
         truncated.append(row.get("truncated_words"))
     limit = position_limit(model)
@@ -68,12 +63,31 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
             f"({over} of {len(lengths)} rows are too long): encode with max_length={limit}, by encode_words so that "
             "the report says how many words were cut; or take a model without a limit"
         )
-    return Rows(lengths, None if None in truncated else [int(words) for words in truncated])
+    return Rows(lengths, None if None in truncated else [int(words) for words in truncated], labels)
+
+
+def refuse_ragged_labels(rows: Rows) -> None:
+    """Raise where rows differ in the number of their labels, as in token classification, so that none stack.
+
+    Args:
+        rows: See `survey_rows`.
+
+    Raises:
+        ValueError: They do; names the first that does, and the way out.
+    """
+    for index, labels in enumerate(rows.labels):
+        if labels != rows.labels[0]:
+            raise ValueError(
+                f"row {index} has {labels} labels and row 0 has {rows.labels[0]}, and one class of each row is "
+                "expected: give class indices, or leave the column of labels out"
+            )
 
 
 def _count_labels(row: Any) -> int:
     """How many labels a row has; 1 where it has none, which may be of some rows alone."""
     labels = next((row[name] for name in LABELS if row.get(name) is not None), -1)
+    if isinstance(labels, list | tuple):
+        return len(labels)
     return labels.numel() if isinstance(labels, Tensor) else int(np.size(labels))
 
 

@@ -114,15 +114,16 @@ def permute_labels(rows: Any, *, seed: int) -> Any:
     Raises:
         ValueError: The rows have no labels.
     """
-    name = next((name for name in LABELS if len(rows) and name in rows[0]), None)
-    if name is None:
+    names = [name for name in LABELS if len(rows) and name in rows[0]]  # of several a collator takes one: all go alike
+    if not names:
         raise ValueError(f"there are no labels to permute: the rows have none of {LABELS}")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     if isinstance(rows, Dataset):
-        labels = rows.select(order)[name][:]
-        feature = rows.features[name]
-        return rows.remove_columns(name).add_column(name, labels, feature=feature)
-    return [{**rows[i], name: rows[other][name]} for i, other in enumerate(order)]
+        for name in names:
+            labels, feature = rows.select(order)[name][:], rows.features[name]
+            rows = rows.remove_columns(name).add_column(name, labels, feature=feature)
+        return rows
+    return [{**rows[i], **{name: rows[other][name] for name in names}} for i, other in enumerate(order)]
 
 
 def _undrawn(parameters: dict[str, nn.Parameter]) -> list[str]:

@@ -402,12 +402,15 @@ def test_three_seeds_have_an_interval():
 def test_each_guided_arm_stands_beside_its_own_controls():
     areas = {"plain": 2500.0, "guided": 1700.0, "guided_detach": 1600.0, "random_mask": 1900.0, "random_detach": 1650.0}
     made = [cell(arm, seed, area + seed) for arm, area in areas.items() for seed in range(3)]
+    for one in made:
+        one["gini"] = {"guided": {"gradient": 0.8}, "random_mask": {"gradient": 0.7}}.get(one["settings"]["arm"], {})
     made += [cell(arm, seed, area + 2 * seed, kind="methods") for arm, area in areas.items() for seed in range(2)]
     lines = [[part.strip() for part in line.split("|")[1:-1]] for line in tables(made)["mnist"].splitlines()]
     start = lines.index(["area ↓ beside the controls", "guided − random_mask", "guided_detach − random_detach"])
-    assert lines[start + 2 : start + 5] == [
+    assert lines[start + 2 : start + 6] == [
         ["accuracy %", "+0.00 {+0.00, +0.00}", "+0.00 {+0.00, +0.00}"],
         ["gradient, 10,000 images", "-200 {-200, -200}*", "-50 {-50, -50}*"],
+        ["Gini, gradient ↑", "+0.100 {+0.100, +0.100}*", ""],
         ["gradient", "-200", "-50"],  # two seeds have no interval
     ]
     alone = [one for one in made if one["settings"].get("arm") == "guided"]

@@ -617,9 +617,15 @@ def test_classes_in_another_order_than_the_models_are_refused():
     rows = rows_of(tokenizer, "good film", "bad film").remove_columns("labels").add_column("labels", [1, 0])
     rows = rows.cast_column("labels", ClassLabel(names=["neg", "pos"]))
     model = make_model("bert", id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
-    message = r"classes are \['neg', 'pos'\] and the model's \['pos', 'neg'\], the same in another order"
+    message = r"classes are \['neg', 'pos'\] and the model's \['pos', 'neg'\], .*: dataset.align_labels_with_mapping\(.*, 'labels'\)"
     with pytest.raises(ValueError, match=message):
         evaluate_faithfulness(model, rows, tokenizer, methods=["gradient"], progress=False)
+    measured = rows.add_column("label", [0, 1])  # which a collator of texts takes, and not the other
+    report = evaluate_faithfulness(model, measured, tokenizer, methods=["gradient"], progress=False)
+    assert report.labels.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"align_labels_with_mapping\(model.config.label2id, 'label'\)"):
+        named = measured.cast_column("label", ClassLabel(names=["neg", "pos"]))
+        evaluate_faithfulness(model, named, tokenizer, methods=["gradient"], progress=False)
     aligned = rows.align_labels_with_mapping(model.config.label2id, "labels")
     report = evaluate_faithfulness(model, aligned, tokenizer, methods=["gradient"], progress=False)
     assert report.labels.tolist() == [0, 1]
