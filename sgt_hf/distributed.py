@@ -1,9 +1,10 @@
-"""What data parallel training has to be told of a loss that is made of two forwards."""
+"""Models of several processes: what DDP has to be told of a loss of two forwards, and whether weights are sharded."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,3 +24,16 @@ def announce_loss(model: nn.Module, loss: Tensor) -> None:
     looks = isinstance(wrapper, DistributedDataParallel) and wrapper.find_unused_parameters and not wrapper.static_graph
     if looks and wrapper.require_backward_grad_sync:
         wrapper.reducer.prepare_for_backward([loss])
+
+
+def is_sharded(weights: Tensor) -> bool:
+    """Return whether a process holds a part of the weights, as under FSDP2, so that every forward is of all processes.
+
+    Args:
+        weights: A parameter.
+    """
+    if not torch.distributed.is_available():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(weights, DTensor)

@@ -1,5 +1,6 @@
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import DeepLiftShap, GradientShap
@@ -22,6 +23,7 @@ from sgt_hf.attribution import (
     warn_if_incomplete,
 )
 from sgt_hf.attribution.rescale import RULES
+from sgt_hf.faithfulness import word_scores
 from sgt_hf.models.bilstm import BiLstmConfig, BiLstmForSequenceClassification
 from sgt_hf.modes import evaluating
 from sgt_hf.saliency import reduce_scores
@@ -351,6 +353,15 @@ def test_the_random_method_ranks_like_random_scores():
     expected = seeded_scores(point.eligible, [4, 1], draws=1, seed=0)[0]
     for reduction in ("auto", "signed_sum", "abs_sum"):
         assert torch.allclose(reduce_scores(values, point.features, reduction), expected, atol=1e-6)
+
+
+def test_random_scores_hang_on_no_input():
+    model, tokenizer = make_model("bert"), make_tokenizer("bert")
+    how = {"methods": ["random"]}
+    drawn, _ = word_scores(model, make_rows(tokenizer, 4), tokenizer, reduction="signed_sum", **how)
+    for reduction in ("grad_x_input", "abs_grad_x_input"):
+        found, _ = word_scores(model, make_rows(tokenizer, 4), tokenizer, reduction=reduction, **how)
+        assert all(map(np.array_equal, found["random"], drawn["random"]))
 
 
 def test_relative_delta_and_its_warning_on_paper():

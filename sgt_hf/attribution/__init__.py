@@ -86,7 +86,8 @@ def scored(
         ValueError: An eligible feature's score is not finite; names the row.
     """
     attribution = ATTRIBUTIONS[method](model, adapter, batch, point, settings)
-    scores = reduce_scores(attribution.values, point.features, reduction, dim=adapter.feature_dim)
+    how = "signed_sum" if method == "random" else reduction  # its scores are drawn, and hang on no input
+    scores = reduce_scores(attribution.values, point.features, how, dim=adapter.feature_dim)
     refuse_not_finite(method, scores, point)
     return scores, None if attribution.delta is None else relative_delta(attribution, dim=adapter.feature_dim)
 

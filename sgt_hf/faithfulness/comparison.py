@@ -110,6 +110,11 @@ def compare(
     own = [_own("first", first.provenance), _own("second", second.provenance)]
     differences, documents = {}, first.documents
     shared = [name for name in first.methods if name in second.methods]
+    if shared == ["random"] and (len(first.methods), len(second.methods)) != (1, 1):
+        raise ValueError(
+            f"the reports share no method: they are of {list(first.methods)} and {list(second.methods)}, and random "
+            "rankings are of no model"
+        )
     # A measured ranking may lie beyond the limits that a search found, and both are to have the same chance of it.
     first, second = (replace(each, curves={name: each.curves[name] for name in shared}) for each in (first, second))
     for method in shared:
@@ -201,10 +206,14 @@ def _values(report: FaithfulnessReport, method: str) -> dict[str, NDArray[np.flo
     return metrics
 
 
-def _texts(report: FaithfulnessReport) -> list[Any] | None:
-    """What is known of the texts where units are words, which no tokenizer makes: ids and places, or lengths."""
-    if report.predictions is not None and report.predictions.identities is not None:
-        return [(one.annotation_id, one.words.tolist()) for one in report.predictions.identities]
+def _identified(report: FaithfulnessReport) -> list[Any] | None:
+    if report.predictions is None or report.predictions.identities is None:
+        return None
+    return [(one.annotation_id, one.words.tolist()) for one in report.predictions.identities]
+
+
+def _lengths(report: FaithfulnessReport) -> list[Any] | None:
+    """Words of each text; tokens are their tokenizer's, and two models may have two."""
     scores = next(iter(report.scores.values()), None)
     return None if scores is None or report.provenance.unit != "word" else [len(each) for each in scores]
 
@@ -216,8 +225,11 @@ def _check_alike(first: FaithfulnessReport, second: FaithfulnessReport) -> None:
             raise ValueError(f"the reports were not measured alike: {name} is {one!r} and {other!r}")
     if len(first.full) != len(second.full):
         raise ValueError(f"the reports are of {len(first.full)} and {len(second.full)} texts")
-    texts = [_texts(report) for report in (first, second)]
-    if None not in texts and texts[0] != texts[1]:
-        raise ValueError("the reports are of different texts, or of texts in another order: their ids or words differ")
+    for known in (_identified, _lengths):
+        texts = [known(report) for report in (first, second)]
+        if None not in texts and texts[0] != texts[1]:
+            raise ValueError(
+                "the reports are of different texts, or of texts in another order: their ids or words differ"
+            )
     if first.labels is not None and second.labels is not None and (first.labels != second.labels).any():
         raise ValueError("the reports are of different texts, or of texts in another order: their labels differ")

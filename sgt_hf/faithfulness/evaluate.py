@@ -21,7 +21,7 @@ from .explaining import warn_of_deltas
 from .measurement import Job, measure_shares
 from .normalization import check_search
 from .padding import refuse_shifted_positions
-from .predictions import Predictions, TextIdentity, identities_of, label_names_of
+from .predictions import Predictions, TextIdentity, documents_of, identities_of, label_names_of
 from .provenance import Provenance
 from .removal import Removal
 from .report import Curves, FaithfulnessReport
@@ -125,7 +125,7 @@ def evaluate_faithfulness(
     warn_of_deltas(explainer, torch.stack([text["delta"] for text in measured]))
     provenance = _provenance(job, rows, convention, trained_masking)
     identities = identities_of(dataset, [text["words"] for text in measured])
-    return _report(measured, job, provenance, identities, names)
+    return _report(measured, job, provenance, identities, documents_of(dataset), names)
 
 
 def _report(
@@ -133,6 +133,7 @@ def _report(
     job: Job,
     provenance: Provenance,
     identities: list[TextIdentity] | None,
+    documents: list[str] | None,
     names: tuple[str, ...] | None,
 ) -> FaithfulnessReport:
     predicted = np.array([text["predicted"] for text in texts])
@@ -163,6 +164,7 @@ def _report(
             kept={method: classes["kept"][:, m] for m, method in enumerate(methods)},
             scores=scores,
             bins=job.bins,
+            documents=documents,
         ),
         extremes=extremes,
     )

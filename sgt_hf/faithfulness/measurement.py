@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
+from ..distributed import is_sharded
 from ..modes import measuring
 from .explaining import Explained, Explainer, explain_texts
 from .normalization import extreme_curves
@@ -50,6 +51,8 @@ def measure_shares(
 ) -> list[dict[str, Any]]:
     """Measure this process's share of the texts, and return those of all processes in the data set's order.
 
+    Where FSDP2 has sharded the model, no process can run a forward without the others, and each measures all texts.
+
     Args:
         job: What to compute.
         dataset: N rows of features, the same in every process.
@@ -61,8 +64,11 @@ def measure_shares(
     Returns:
         N of what `measure_texts` returns.
     """
-    process, processes = _process(next(job.removal.model.parameters()).device)
-    own = rows.order[process::processes]
+    weights = next(job.removal.model.parameters())
+    process, processes = _process(weights.device)
+    if is_sharded(weights):  # a forward is of all processes at once, so each measures the same
+        processes = 1
+    own = rows.order if processes == 1 else rows.order[process::processes]
     limit = job.removal.max_features
     batches = cut_batches(own, rows.lengths, batch_size=batch_size, max_features=limit)
     hidden = process > 0 or not progress

@@ -81,6 +81,7 @@ class Predictions:
         kept: By method, (N, R, K) with them alone.
         scores: By method, N times (n,).
         bins: (R,) shares of the words.
+        documents: N ids of the texts' first documents, or None where a row does not say.
     """
 
     identities: list[TextIdentity] | None
@@ -91,6 +92,7 @@ class Predictions:
     kept: dict[str, Array]
     scores: dict[str, list[Array]]
     bins: tuple[float, ...]
+    documents: list[str] | None = None
 
     def method(self, name: str | None) -> str:
         """Return the method asked for, the first by default; random rankings have no scores to hand out."""
@@ -120,6 +122,23 @@ class Predictions:
         rationales = [one.rationale for one in self.require_identities() if one.rationale is not None]
         wanted = mean_share(rationales) if len(rationales) == len(self.full) else _USUAL_SHARE
         return int(np.argmin(np.abs(np.array(self.bins) - wanted)))
+
+
+def documents_of(dataset: Any) -> list[str] | None:
+    """Collect the ids of the first documents that a data set's rows show.
+
+    Args:
+        dataset: N rows, map-style.
+
+    Returns:
+        N ids, or None where a row has none.
+    """
+    found = []
+    for index in range(len(dataset)):
+        if not (docids := dataset[index].get("docids")):
+            return None
+        found.append(str(docids[0]))
+    return found
 
 
 def identities_of(dataset: Any, words: Sequence[NDArray[np.int64] | None]) -> list[TextIdentity] | None:

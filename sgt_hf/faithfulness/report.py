@@ -123,9 +123,8 @@ class FaithfulnessReport:
         Such texts are no independent examples: an interval draws their documents. They are told by their ids, of which
         e-SNLI gives every pair its own.
         """
-        identities = None if self.predictions is None else self.predictions.identities
-        names = [one.docids[0] for one in identities or [] if one.docids]
-        if not identities or len(set(names)) == len(identities) or len(names) < len(identities):
+        names = None if self.predictions is None else self.predictions.documents
+        if names is None or len(set(names)) == len(names):
             return None
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 

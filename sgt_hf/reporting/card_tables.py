@@ -151,7 +151,7 @@ def eval_results(evaluations: Sequence[Evaluation], task: str) -> list[EvalResul
     # An accuracy of a report has an interval, and replaces the same of `Trainer.evaluate`.
     for evaluation in sorted(evaluations, key=lambda one: one.report is not None):
         for result in _results(evaluation, task):
-            found[result.unique_identifier, result.metric_type, result.metric_name, str(result.metric_config)] = result
+            found[evaluation.dataset, result.metric_type, result.metric_name, str(result.metric_config)] = result
     return list(found.values())
 
 

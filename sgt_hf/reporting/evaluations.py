@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..distributed import is_sharded
 from ..faithfulness.report import FaithfulnessReport
 
 # Loaders of files: their names say nothing of the data.
@@ -121,7 +122,8 @@ def fingerprint(model: nn.Module) -> Fingerprint:
     Returns:
         Sum and norm of each parameter and buffer of floating point.
     """
-    floats = [value.detach() for value in model.state_dict().values() if value.is_floating_point()]
+    tensors = (value for value in model.state_dict().values() if isinstance(value, torch.Tensor))  # extra state is any
+    floats = [value.detach() for value in tensors if value.is_floating_point()]
     numbers = [number for value in floats for number in _sum_and_norm(value)]
     devices = {number.device for number in numbers}  # several where a model is spread over GPUs
     told = {d: iter(torch.stack([number for number in numbers if number.device == d]).tolist()) for d in devices}
@@ -129,9 +131,8 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 
 
 def _sum_and_norm(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if torch.distributed.is_available():
-        from torch.distributed.tensor import DTensor
-
-        values = values.to_local() if isinstance(values, DTensor) else values
+    if is_sharded(values):
+        local: Any = values
+        values = local.to_local()
     dtype = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     return values.sum(dtype=dtype), torch.linalg.vector_norm(values, dtype=dtype)

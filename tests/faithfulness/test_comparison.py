@@ -83,7 +83,8 @@ def on_documents(report, names):
     places = np.arange(3)
     identities = [TextIdentity(f"text {i}", (name,), (3,), places) for i, name in enumerate(names)]
     none = {"label_names": None, "full": report.full[:, None], "removed": {}, "kept": {}, "scores": report.scores}
-    predictions = Predictions(identities=identities, predicted=report.predicted, bins=BINS, **none)
+    documents = list(names)
+    predictions = Predictions(identities=identities, predicted=report.predicted, bins=BINS, documents=documents, **none)
     return dataclasses.replace(report, predictions=predictions)
 
 
@@ -202,6 +203,14 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r"of different texts, .* their ids or words differ"):
         compare(long, short)
     compare(long, dataclasses.replace(constant(0.1), scores={}))  # of which nothing is known
+    named = on_documents(long, "abcdef")  # ids are known of one alone, and lengths of both
+    compare(named, long)
+    with pytest.raises(ValueError, match=r"of different texts, .* their ids or words differ"):
+        compare(named, short)
+    saliency, contribution = constant(0.1), constant(0.1)
+    contribution.curves["integrated_gradients"] = contribution.curves.pop("gradient")
+    with pytest.raises(ValueError, match=r"share no method: they are of \['gradient', 'random'\] and \['random', 'int"):
+        compare(saliency, contribution)
     half = constant(0.1)
     half = dataclasses.replace(half, provenance=dataclasses.replace(half.provenance, autocast="bfloat16"))
     with pytest.raises(ValueError, match="not measured alike: autocast is None and 'bfloat16'"):

@@ -93,6 +93,20 @@ def test_erasers_definitions_give_the_same_numbers_on_the_file(tmp_path, layout,
             assert getattr(agreement[name], average) == pytest.approx(expected, abs=1e-6), (name, average)
 
 
+def test_documents_are_known_whatever_the_units_are(tmp_path):
+    texts = {name: f"a good plot {name}" for name in ("a", "b")}
+    rows = [row(f"r{i}", "POS", docids=[name]) for i, name in enumerate("aba")]
+    folder = write_eraser(tmp_path / "set", {"train": [*rows, row("x", "NEG", docids=["a"])], "test": rows}, texts)
+    tokenizer = make_tokenizer("gpt2")
+    encoded = encode_words(load_eraser(folder, split="test", cache_dir=tmp_path / "cache"), tokenizer)
+    for granularity in ("word", "token"):
+        report = evaluate_faithfulness(
+            CountsGood(tokenizer), encoded, tokenizer, methods=[], granularity=granularity, progress=False
+        )
+        assert report.documents.tolist() == [0, 1, 0]
+    assert report.predictions.identities is None
+
+
 def test_a_file_on_paper(tmp_path):
     folder = write_eraser(
         tmp_path / "set",

@@ -12,7 +12,7 @@ from torch import nn
 
 from sgt_hf import SaliencyGuidedArguments, TextAdapter
 from sgt_hf.faithfulness import Curves, FaithfulnessReport
-from sgt_hf.faithfulness.predictions import Predictions, TextIdentity
+from sgt_hf.faithfulness.predictions import Predictions
 from sgt_hf.faithfulness.provenance import Provenance
 from sgt_hf.reporting import CardFacts, DatasetFacts, Evaluation, model_card, write_model_card
 from sgt_hf.reporting.card_tables import interval
@@ -111,10 +111,9 @@ def test_texts_without_a_label_are_in_no_accuracy():
 
 def test_texts_of_one_document_are_drawn_together():
     """Two documents of two texts each: right 1 and 2 of 2; together drawn they give 0.5, 0.75 or 1."""
-    identities = [TextIdentity(f"{i}", (name,), (1,), np.zeros(1, dtype=int)) for i, name in enumerate("aabb")]
     report = make_report(labels=np.array([0, 0, 1, 0]))
-    none = {"label_names": None, "removed": {}, "kept": {}, "scores": {}, "bins": (0.1,)}
-    known = Predictions(identities=identities, predicted=report.predicted, full=report.full[:, None], **none)
+    none = {"label_names": None, "removed": {}, "kept": {}, "scores": {}, "bins": (0.1,), "documents": list("aabb")}
+    known = Predictions(identities=None, predicted=report.predicted, full=report.full[:, None], **none)
     card = model_card(make_facts(evaluations=[Evaluation(DatasetFacts(), report=replace(report, predictions=known))]))
     assert "Accuracy 0.750 \\[0.500, 1.000\\]. Mean confidence" in card.text
     assert "bootstrap interval over examples (over documents, where several examples show one) (2000" in card.text
@@ -152,6 +151,15 @@ def test_two_measurements_are_two_entries_of_the_metadata(changes):
     assert found == 2
     assert value is None or f"{name}={value}" in re.sub(r"\n\s+", " ", text)
     assert metadata_errors(text) == []
+
+
+def test_a_part_of_a_data_set_does_not_replace_the_whole():
+    whole = Evaluation(DatasetFacts("Movies", split="test", n=200), metrics={"accuracy": 0.9, "loss": 0.4})
+    part = Evaluation(DatasetFacts("Movies", split="test", n=4), report=make_report())
+    card = model_card(make_facts(evaluations=[whole, part]))
+    found = [result for result in card.data.eval_results if result.metric_type == "accuracy"]
+    assert [(result.metric_args["n"], result.metric_value) for result in found] == [(200, 0.9), (4, 0.75)]
+    assert metadata_errors(str(card)) == []
 
 
 def test_the_same_measurement_is_one_entry():
@@ -378,6 +386,15 @@ def test_the_fingerprint_is_of_the_weights():
     model.load_state_dict(state)
     assert fingerprint(model) == moved
     assert fingerprint(nn.ReLU()) == ()
+
+
+def test_the_fingerprint_leaves_out_state_that_is_no_tensor():
+    class Counted(nn.Linear):
+        def get_extra_state(self):
+            return {"seen": 3}
+
+    model = Counted(3, 2)
+    assert len(fingerprint(model)) == 4
 
 
 @pytest.mark.gpu
