@@ -6,9 +6,11 @@ that is left of the KL is a gradient with respect to the clean logits, and the c
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
@@ -17,18 +19,21 @@ from .loss import SaliencyGuidedLoss
 
 
 class RandomState:
-    """The state of torch's global generators, on the CPU and on the devices of some tensors.
+    """The state of the global generators: Python's, NumPy's, and torch's on the CPU and the devices of some tensors.
 
     Args:
         *values: Tensors of a batch; other values are passed over.
     """
 
     def __init__(self, *values: Any) -> None:
+        self.python, self.numpy = random.getstate(), np.random.get_state()  # Wav2Vec2 masks time by NumPy's
         self.cpu = torch.get_rng_state()
         self.devices, self.states = get_device_states(*values)
 
     def restore(self) -> None:
         """Put the generators back."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
         torch.set_rng_state(self.cpu)
         if self.devices:
             set_device_states(self.devices, self.states)

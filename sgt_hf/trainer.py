@@ -93,11 +93,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
         self._used = False
+        self._whole: Tensor | None = None
+        self._compares = True
         self._items: Any = None
         # Of names that were found and not given, others than `labels` may be inputs, such as `label_embeddings`.
         found = args.label_names is None and "labels" in self.label_names
         self._labels = Labels(["labels"] if found else self.label_names, self._bare())
-        self._bad_batches = BadBatches(self.adapter, self._bare(), args.gradient_accumulation_steps)
+        self._bad_batches = self._watch()
 
     @property
     def masking(self) -> Masking:
@@ -131,6 +133,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 "so nothing is guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or "
                 "make it of what super().compute_loss(...) returns"
             )
+        if self._whole is not None:
+            self._refuse_changed(self._whole, loss, num_items_in_batch)
         return loss
 
     def compute_loss(
@@ -157,6 +161,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
+            self._whole = total.detach() if self.knobs.sgt_save_memory and self._compares else None
             announce_loss(model, total)
             total.register_hook(self._note_use)
         if not isinstance(outputs, Mapping) and self.compute_loss_func is cross_entropy_of_outputs:
@@ -278,8 +283,20 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     @property
     def _guidance(self) -> Guidance:
         """Made anew each time: a hyperparameter search sets the knobs for each run."""
-        process = self.args.process_index if self.args.world_size > 1 else None
+        size = self.get_tp_size()  # tensor-parallel ranks, one after the other, see one batch and must mask it alike
+        process = self.args.process_index // size if self.args.world_size > size else None
         return Guidance(self.adapter, self.knobs, self.masking, process)
+
+    def _refuse_changed(self, whole: Tensor, loss: Tensor, items: Any) -> None:
+        """Raise where an override changed a loss that is backpropagated in parts; once, for reading it waits."""
+        self._whole, self._compares = None, False
+        steps = self.current_gradient_accumulation_steps if self._is_divided(items) else 1
+        if not torch.isclose(loss.float() * steps, whole.float(), rtol=1e-3, equal_nan=True):
+            raise ValueError(
+                f"the compute_loss of this {type(self).__name__} changes the loss, of which sgt_save_memory has "
+                "backpropagated a part by then: leave sgt_save_memory out, or pass a loss of your own as "
+                "compute_loss_func=..."
+            )
 
     def _note_use(self, _: Tensor) -> None:
         self._used = True
@@ -300,6 +317,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         if self.compute_loss_func is not None:
             if self.compute_loss_func is cross_entropy_of_outputs:
                 require_labels(inputs)
+                items = None if self._is_divided(items) else items  # which Trainer would divide by the steps again
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=items)
             return loss, outputs
         if self._loss_by_outputs:
@@ -380,6 +398,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         reads_them = isinstance(self.data_collator, PadsTokenColumns) or self.knobs.sgt_granularity == "word"
         return self.args.remove_unused_columns and not reads_them
 
+    def _watch(self) -> BadBatches:
+        return BadBatches(self.adapter, self._bare(), self.args.gradient_accumulation_steps)
+
     def _check(self) -> None:
         refuse_unsupported(self, self.adapter, self.knobs, masking=self.masking)
 
@@ -396,6 +417,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 "args=SaliencyGuidedTrainingArguments(...)"
             )
         SaliencyGuidedArguments.__post_init__(self.knobs)
+        self._bad_batches = self._watch()
         self._check()
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:

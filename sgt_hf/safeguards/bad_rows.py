@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,11 @@ class NamingCollator:
 
     def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
-        name = next((name for name in (*LABELS, self._name) if any(name in row for row in rows)), None)
-        if name is None or not (self._has_classes or self._has_several):
+        if not (self._has_classes or self._has_several):
             return
-        for index, row in enumerate(rows):
+        # Of several columns a collator takes one: transformers' of texts another than that of images here.
+        names = [name for name in dict.fromkeys((*LABELS, self._name)) if any(name in row for row in rows)]
+        for name, (index, row) in product(names, enumerate(rows)):
             if name not in row or not self._is_label(row[name]):
                 found = f"the label {row[name]!r}" if name in row else f"no {name!r}"
                 raise ValueError(f"{sample_name(index, row, self._dataset)} has {found}; {self._expected()}") from error

@@ -116,6 +116,11 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
             "DeepSpeed, whose engine owns the backward pass that ranking needs in the middle of the loss",
             "use DDP, or FSDP2 (fsdp=True), which shards parameters, gradients and optimizer alike",
         )
+    if getattr(args, "ddp_static_graph", None):
+        yield (
+            "ddp_static_graph=True, which takes a step's first backward pass for all of it: here the ranking's",
+            "leave it out: without it DDP follows both forwards",
+        )
     if args.fsdp or trainer.is_fsdp_enabled or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         yield from _fsdp(trainer)
     if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:

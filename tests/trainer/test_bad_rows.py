@@ -100,6 +100,13 @@ def test_a_bad_label_of_a_text_and_of_an_image(tmp_path):
         train(tmp_path, images, model=MnistCnnForImageClassification(MnistCnnConfig(num_labels=10)))
 
 
+def test_a_bad_label_beside_a_column_of_good_ones(tmp_path):
+    texts = with_label(3, make_rows(make_tokenizer(), count=8).to_list())
+    rows = [row | {"label": row["labels"], "labels": 0} for row in texts]  # of which a collator of texts takes `label`
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 3; labels must be integers from 0"):
+        trained(tmp_path, rows=Dataset.from_list(rows))
+
+
 @pytest.mark.parametrize("as_tensors", [False, True])
 def test_a_bad_label_in_a_column_of_its_own(tmp_path, as_tensors):
     rows = [row | {"labels": [row["labels"]]} for row in with_label(2)]

@@ -143,6 +143,8 @@ def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
         trained(tmp_path, Doubled, max_steps=1, logging_steps=1),
     )
     assert losses(twice)[0] == pytest.approx(2 * losses(once)[0], abs=1e-3)
+    with pytest.raises(ValueError, match="compute_loss of this Doubled changes the loss, of which sgt_save_memory has"):
+        trained(tmp_path, Doubled, sgt_save_memory=True)
 
 
 class Words(nn.Module):
@@ -339,6 +341,17 @@ def test_accumulation_is_right_whatever_an_override_does_with_the_number_of_item
         assert torch.allclose(weights(usual), weights(found), atol=1e-6)
         assert losses(found, "sgt_kl") == pytest.approx(losses(usual, "sgt_kl"), rel=1e-4)
         assert losses(found) == pytest.approx(losses(usual), rel=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(Trainer, "loss_is_scaled_for_ga"), reason="of newer versions of transformers")
+def test_accumulation_is_right_where_trainer_divides_and_the_model_computes_no_loss(tmp_path):
+    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "max_steps": 2, "logging_steps": 1}
+    settings |= {"remove_unused_columns": False}
+    usual, found = (
+        trained(tmp_path, kind, model=NoLoss(), **settings) for kind in (SaliencyGuidedTrainer, MeanOfBatches)
+    )
+    assert torch.allclose(weights(usual), weights(found), atol=1e-6)
+    assert losses(found, "sgt_ce") == pytest.approx(losses(usual, "sgt_ce"), rel=1e-4)
 
 
 class NoLoss(Renamed):

@@ -134,6 +134,11 @@ def test_deepspeed(tmp_path):
         SaliencyGuidedTrainer(model=make_model(), args=args, processing_class=make_tokenizer())
 
 
+def test_a_static_graph(tmp_path):
+    with pytest.raises(ValueError, match=r"does not support ddp_static_graph=True, .*: leave it out"):
+        build(tmp_path, ddp_static_graph=True)
+
+
 def test_context_parallelism(tmp_path):
     trainer = build(tmp_path)
     trainer.accelerator.state.parallelism_config = ParallelismConfig(cp_size=2)
