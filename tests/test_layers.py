@@ -29,15 +29,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"ranking"},
     "data": {"masking"},
     "models": set(),
-    "faithfulness": CORE | {"adapters", "atomic", "attribution", "metrics", "data"},
+    "faithfulness": CORE | {"adapters", "atomic", "attribution", "distributed", "metrics", "data"},
     "sanity": {"adapters", "data", "faithfulness"},
-    "safeguards": {"adapters", "data", "faithfulness", "modes"},
+    "safeguards": {"adapters", "data", "faithfulness", "modes", "training_args"},
     "labels": CORE | {"adapters"},
     "guidance": CORE | {"adapters", "training_args"},
     "trainer": CORE
     | EVALUATION
     | {"adapters", "distributed", "guidance", "labels", "safeguards", "training_args", "models", "reporting"},
-    "reporting": EVALUATION | {"adapters", "atomic", "training_args"},
+    "reporting": EVALUATION | {"adapters", "atomic", "distributed", "training_args"},
     "explain": CORE | EVALUATION | {"adapters", "reporting"},
     "loading": {"models", "reporting"},
     "__main__": {"attribution", "explain", "loading", "reporting"},
