@@ -1,6 +1,7 @@
 """The house, checked: imports point strictly downwards, and every module of `sgt_hf` has a place in the table."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -104,6 +105,12 @@ def test_imports_point_downwards():
     assert (REPOSITORY / "sgt_hf").is_dir()
     found = violations(REPOSITORY)
     assert not found, "\n" + "\n".join(found)
+
+
+def test_contributors_are_told_of_every_room():
+    house = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The house")[1].split("\n## ")[0]
+    named = (re.findall(r"`(\w+)/?`", row.split("|")[1]) for row in house.splitlines() if row.startswith("|"))
+    assert sorted(room for row in named for room in row) == sorted(MAY_IMPORT)
 
 
 def test_the_table_itself_has_no_cycle():
