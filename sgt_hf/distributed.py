@@ -26,11 +26,20 @@ def announce_loss(model: nn.Module, loss: Tensor) -> None:
         wrapper.reducer.prepare_for_backward([loss])
 
 
-def is_sharded(weights: Tensor) -> bool:
-    """Return whether a process holds a part of the weights, as under FSDP2, so that every forward is of all processes.
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether every forward is of all processes: each holds a part of some weights, as under FSDP2.
 
     Args:
-        weights: A parameter.
+        model: Any.
+    """
+    return any(is_part(weights) for weights in model.parameters())
+
+
+def is_part(weights: Tensor) -> bool:
+    """Return whether this process holds a part of some weights, the rest of which others hold.
+
+    Args:
+        weights: A parameter or buffer.
     """
     if not torch.distributed.is_available():
         return False

@@ -17,6 +17,8 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from .loss import SaliencyGuidedLoss
 
+_ROUNDING = 0.01  # of factors in bfloat16
+
 
 class RandomState:
     """The state of the global generators: Python's, NumPy's, and torch's on the CPU and the devices of some tensors.
@@ -37,6 +39,44 @@ class RandomState:
         torch.set_rng_state(self.cpu)
         if self.devices:
             set_device_states(self.devices, self.states)
+
+
+class Factors:
+    """By what the two parts of a loss are multiplied on their ways to the gradients, which is to be the same.
+
+    Every step is compared on the device; only telling of it waits for the device.
+    """
+
+    def __init__(self) -> None:
+        self.unread = False
+        self._masked = torch.ones(())
+        self._off: Tensor | None = None
+
+    def of_masked(self, gradient: Tensor) -> None:
+        """Take that of the masked branch: a hook of what `backpropagate_masked` passes on."""
+        self._masked = gradient.float()
+
+    def of_rest(self, gradient: Tensor) -> None:
+        """Take that of what is left: a hook of the total of `with_clean_branch`."""
+        off = (gradient.float() / self._masked - 1).abs()
+        self.unread = self._off is None
+        self._off = off if self._off is None else self._off.maximum(off)
+
+    def require_same(self, culprit: str) -> None:
+        """Raise where those of a step so far were not.
+
+        Args:
+            culprit: Name of the class that computes the loss.
+
+        Raises:
+            ValueError: An override multiplied the loss.
+        """
+        self.unread = False
+        if self._off is not None and self._off > _ROUNDING:
+            raise ValueError(
+                f"the compute_loss of this {culprit} multiplies the loss, of which sgt_save_memory has backpropagated "
+                "a part by then: leave sgt_save_memory out, or pass a loss of your own as compute_loss_func=..."
+            )
 
 
 def backpropagate_masked(parts: SaliencyGuidedLoss, backward: Callable[[Tensor], None]) -> Tensor:

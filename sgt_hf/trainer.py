@@ -15,13 +15,13 @@ from transformers import TrainingArguments
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import PadsTokenColumns, with_word_ids
-from .distributed import announce_loss
+from .distributed import announce_loss, is_sharded
 from .faithfulness import evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
 from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
 from .loss import SaliencyGuidedLoss
-from .memory import RandomState, backpropagate_masked, with_clean_branch
+from .memory import Factors, RandomState, backpropagate_masked, with_clean_branch
 from .modes import keeping_statistics
 from .reporting.carried import processes_of
 from .reporting.publishing import PublishingTrainer
@@ -93,8 +93,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         self.model_accepts_loss_kwargs = self.compute_loss_func is None
         self._window: Tensor | None = None
         self._used = False
-        self._whole: Tensor | None = None
-        self._compares = True
+        self._factors = Factors()
         self._items: Any = None
         # Of names that were found and not given, others than `labels` may be inputs, such as `label_embeddings`.
         found = args.label_names is None and "labels" in self.label_names
@@ -114,6 +113,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 str(self.args.output_dir), lambda folder: processes_of(folder) or self.args.world_size
             )
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
+        self._factors = Factors()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -133,8 +133,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
                 "so nothing is guided: pass a loss of your own, as of weighted classes, as compute_loss_func=..., or "
                 "make it of what super().compute_loss(...) returns"
             )
-        if self._whole is not None:
-            self._refuse_changed(self._whole, loss, num_items_in_batch)
+        if self._factors.unread:  # once at the beginning, and again where logging waits for the device anyway
+            self._factors.require_same(type(self).__name__)
         return loss
 
     def compute_loss(
@@ -161,9 +161,10 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             parts, outputs = guided(model, inputs, weight, share, num_items_in_batch)
             self._record(parts, share)
             total = parts.total
-            self._whole = total.detach() if self.knobs.sgt_save_memory and self._compares else None
             announce_loss(model, total)
             total.register_hook(self._note_use)
+            if self.knobs.sgt_save_memory:
+                total.register_hook(self._factors.of_rest)
         if not isinstance(outputs, Mapping) and self.compute_loss_func is cross_entropy_of_outputs:
             outputs = {"logits": logits_of(outputs)}  # Trainer takes the first of a tuple for the loss
         return (total, outputs) if return_outputs else total
@@ -204,6 +205,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             if weight > 0:  # there were labels
                 logs |= {name: value / weight for name, value in zip(LOGGED, sums, strict=True)}
             self._window = None
+            self._factors.require_same(type(self).__name__)
         super().log(logs, start_time)
 
     def _guided(
@@ -287,17 +289,6 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         process = self.args.process_index // size if self.args.world_size > size else None
         return Guidance(self.adapter, self.knobs, self.masking, process)
 
-    def _refuse_changed(self, whole: Tensor, loss: Tensor, items: Any) -> None:
-        """Raise where an override changed a loss that is backpropagated in parts; once, for reading it waits."""
-        self._whole, self._compares = None, False
-        steps = self.current_gradient_accumulation_steps if self._is_divided(items) else 1
-        if not torch.isclose(loss.float() * steps, whole.float(), rtol=1e-3, equal_nan=True):
-            raise ValueError(
-                f"the compute_loss of this {type(self).__name__} changes the loss, of which sgt_save_memory has "
-                "backpropagated a part by then: leave sgt_save_memory out, or pass a loss of your own as "
-                "compute_loss_func=..."
-            )
-
     def _note_use(self, _: Tensor) -> None:
         self._used = True
 
@@ -309,6 +300,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def _backward(self, loss: Tensor, items: Any) -> None:
         """Backpropagate a part of the loss as `Trainer.training_step` will the rest."""
         steps = self.current_gradient_accumulation_steps if self._is_divided(items) else 1
+        loss.register_hook(self._factors.of_masked)
         with torch.autocast(loss.device.type, enabled=False):  # `compute_loss` runs under it, a backward must not
             self.accelerator.backward(loss / steps)
 
@@ -424,8 +416,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Return the norm, unless it is not finite; a gradient scaler passes over such steps itself."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if self.accelerator.scaler is None:
-            sharded = self.is_fsdp_enabled or getattr(self, "is_distributed_loading_by_transformers", False)
-            alone = None if sharded else self._norm_of  # a sharded model runs on all processes or on none
+            alone = None if is_sharded(model) else self._norm_of  # such a model runs on all processes or on none
             step = self.state.global_step + 1
             self._bad_batches.require_finite(norm, alone, step=step, rows=self.train_dataset)
         return norm

@@ -41,6 +41,22 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
     return batch
 
 
+def label_column(names: Collection[str], *, of_texts: bool) -> str | None:
+    """Return which of a row's columns a collator takes for its label.
+
+    Where there are several, transformers' padding collators let the last of `LABELS` overwrite the others; its
+    `default_data_collator`, and ours of series and images, take the first.
+
+    Args:
+        names: Of the columns.
+        of_texts: Whether the collator pads texts.
+
+    Returns:
+        The name, or None where there is none.
+    """
+    return next((name for name in (reversed(LABELS) if of_texts else LABELS) if name in names), None)
+
+
 def labels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """Return `labels`, see `stack_labels`, of the first of `LABELS` that a row has; nothing where none has any.
 
@@ -50,7 +66,7 @@ def labels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     Raises:
         RowError: A row has no label and another has one.
     """
-    name = next((name for name in LABELS if any(name in row for row in rows)), None)
+    name = label_column(set().union(*rows), of_texts=False)
     if name is None:
         return {}
     for index, row in enumerate(rows):

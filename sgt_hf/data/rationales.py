@@ -139,6 +139,15 @@ def pads_token_columns(collator: Any) -> bool:
     return type(collator) in _PADDING.values()
 
 
+def pads_texts(collator: Any) -> bool:
+    """Return whether a collator is one that pads texts, transformers' or ours or a subclass of one.
+
+    Args:
+        collator: Any collator.
+    """
+    return isinstance(collator, tuple(_PADDING))
+
+
 def with_word_ids(collator: Any) -> Any:
     """Return transformers' own padding collators as ones that pad the per-token columns too; others as they are.
 

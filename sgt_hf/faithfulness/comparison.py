@@ -104,17 +104,14 @@ def compare(
         ACL 2025.
     """
     _check_alike(first, second)
+    shared = [name for name in first.methods if name in second.methods]
+    if shared == ["random"] and min(len(first.methods), len(second.methods)) > 1:
+        raise ValueError(f"the reports share no method: they are of {list(first.methods)} and {list(second.methods)}")
     means = float(first.full.mean()), float(second.full.mean())
     _warn_of_advantages(first.provenance, second.provenance, means)
     common = str(replace(first.provenance, **_OWN))
     own = [_own("first", first.provenance), _own("second", second.provenance)]
     differences, documents = {}, first.documents
-    shared = [name for name in first.methods if name in second.methods]
-    if shared == ["random"] and (len(first.methods), len(second.methods)) != (1, 1):
-        raise ValueError(
-            f"the reports share no method: they are of {list(first.methods)} and {list(second.methods)}, and random "
-            "rankings are of no model"
-        )
     # A measured ranking may lie beyond the limits that a search found, and both are to have the same chance of it.
     first, second = (replace(each, curves={name: each.curves[name] for name in shared}) for each in (first, second))
     for method in shared:

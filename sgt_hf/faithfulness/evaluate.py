@@ -21,7 +21,7 @@ from .explaining import warn_of_deltas
 from .measurement import Job, measure_shares
 from .normalization import check_search
 from .padding import refuse_shifted_positions
-from .predictions import Predictions, TextIdentity, documents_of, identities_of, label_names_of
+from .predictions import Predictions, TextIdentity, identities_of, label_names_of
 from .provenance import Provenance
 from .removal import Removal
 from .report import Curves, FaithfulnessReport
@@ -57,9 +57,9 @@ def evaluate_faithfulness(
     For each text the words are ranked by each method's score for the predicted class; the top ⌈q·n⌉ are removed, and
     kept alone; the change of the predicted class's probability is comprehensiveness and sufficiency.
 
-    Under torchrun or `accelerate launch` every process passes the same data set, measures its share, and returns the
-    whole report. Memory is bounded by `settings.max_features`, whatever the number of texts: only a single text longer
-    than that passes it.
+    Under torchrun or `accelerate launch` every process passes the same data set, measures its share (of a sharded model
+    all of it, for each forward is of all processes), and returns the whole report. Memory is bounded by
+    `settings.max_features`, whatever the number of texts: only a single text longer than that passes it.
 
     Args:
         model: A classifier with softmax output; its modes and gradients are left as they were.
@@ -110,7 +110,7 @@ def evaluate_faithfulness(
     job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
     _check(job, convention)
     config = getattr(model, "config", None)  # a plain module has none
-    names = label_names_of(dataset, getattr(config, "id2label", None))
+    names = label_names_of(dataset, getattr(config, "id2label", None), collator)
     rows = survey_rows(model, dataset, explainer.adapter.main_input)
     if collator is None:  # another may pad them
         refuse_ragged_labels(rows)
@@ -125,7 +125,7 @@ def evaluate_faithfulness(
     warn_of_deltas(explainer, torch.stack([text["delta"] for text in measured]))
     provenance = _provenance(job, rows, convention, trained_masking)
     identities = identities_of(dataset, [text["words"] for text in measured])
-    return _report(measured, job, provenance, identities, documents_of(dataset), names)
+    return _report(measured, job, provenance, identities, rows.documents, names)
 
 
 def _report(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
@@ -64,9 +64,9 @@ def measure_shares(
     Returns:
         N of what `measure_texts` returns.
     """
-    weights = next(job.removal.model.parameters())
-    process, processes = _process(weights.device)
-    if is_sharded(weights):  # a forward is of all processes at once, so each measures the same
+    process, processes = _process(next(job.removal.model.parameters()).device)
+    together = processes > 1 and is_sharded(job.removal.model)
+    if together:  # a forward is of all processes at once, so each measures the same
         processes = 1
     own = rows.order if processes == 1 else rows.order[process::processes]
     limit = job.removal.max_features
@@ -75,6 +75,7 @@ def measure_shares(
     measured: list[dict[str, Any]] = []
     with measuring(job.removal.model), tqdm(total=len(own), desc="faithfulness", unit="text", disable=hidden) as bar:
         explained = explain_texts(job.explainer, dataset, batches, collator, draws=job.random_draws)
+        explained = map(_of_first_process, explained) if together else explained
         for parts in _pools(explained, 2 * len(job.bins) * (len(job.explainer.methods) + job.random_draws) + 1):
             texts = measure_texts(job, parts)
             measured += texts
@@ -93,6 +94,16 @@ def _process(device: torch.device) -> tuple[int, int]:
         return 0, 1
     state = PartialState(cpu=device.type == "cpu")
     return state.process_index, state.num_processes
+
+
+def _of_first_process(part: Explained) -> Explained:
+    """The same batch with the first process's classes and scores.
+
+    A near tie that another process's rounding turns would change the texts that are left of it, and so how many
+    forwards it takes, which the others would wait for.
+    """
+    scores = broadcast([score.contiguous() for score in part.scores])
+    return replace(part, targets=broadcast(part.targets), scores=scores)
 
 
 def _pools(explained: Iterator[Explained], perturbed: int) -> Iterator[list[Explained]]:

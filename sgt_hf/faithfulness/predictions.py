@@ -10,6 +10,8 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
 
+from ..data.other_columns import label_column
+from ..data.rationales import pads_texts
 from ..metrics.plausibility import (
     Span,
     auprc,
@@ -124,23 +126,6 @@ class Predictions:
         return int(np.argmin(np.abs(np.array(self.bins) - wanted)))
 
 
-def documents_of(dataset: Any) -> list[str] | None:
-    """Collect the ids of the first documents that a data set's rows show.
-
-    Args:
-        dataset: N rows, map-style.
-
-    Returns:
-        N ids, or None where a row has none.
-    """
-    found = []
-    for index in range(len(dataset)):
-        if not (docids := dataset[index].get("docids")):
-            return None
-        found.append(str(docids[0]))
-    return found
-
-
 def identities_of(dataset: Any, words: Sequence[NDArray[np.int64] | None]) -> list[TextIdentity] | None:
     """Collect the identities of a data set's rows.
 
@@ -160,20 +145,21 @@ def identities_of(dataset: Any, words: Sequence[NDArray[np.int64] | None]) -> li
     return identities
 
 
-def label_names_of(dataset: Any, id2label: Mapping[int, str] | None) -> tuple[str, ...] | None:
+def label_names_of(dataset: Any, id2label: Mapping[int, str] | None, collator: Any = None) -> tuple[str, ...] | None:
     """Find the classes' names: the data set's, else the model's where they are more than `LABEL_0`.
 
     Args:
         dataset: Of the rows evaluated.
         id2label: Of the model's configuration, if it has one.
+        collator: Of the rows; None for the one that pads texts.
 
     Raises:
         ValueError: Both name the same classes, in another order: the labels would be of other classes.
     """
     names = None if id2label is None else tuple(id2label[index] for index in sorted(id2label))
     features = dataset.features if isinstance(dataset, Dataset) else {}
-    name = next((name for name in ("label_ids", "label", "labels") if name in features), "")  # as a text collator takes
-    if isinstance(feature := features.get(name), ClassLabel):
+    name = label_column(features, of_texts=collator is None or pads_texts(collator))
+    if name is not None and isinstance(feature := features[name], ClassLabel):
         own = tuple(feature.names)
         if names is not None and names != own and sorted(names) == sorted(own):
             raise ValueError(

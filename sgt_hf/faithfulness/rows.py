@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..adapters import Adapter
 from ..adapters.base import Batch, base_of, logits_of, takes_anything
-from ..data.other_columns import LABELS
+from ..data.other_columns import LABELS, label_column
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class Rows:
         lengths: (N,) features of each row.
         truncated: (N,) words that `encode_words` cut off each row, or None where the data set does not say.
         labels: (N,) labels of each row, 1 where it has none.
+        documents: (N,) ids of each row's first document, or None where a row does not say.
     """
 
     lengths: list[int]
     truncated: list[int] | None
     labels: list[int]
+    documents: list[str] | None
 
     @property
     def order(self) -> list[int]:
@@ -48,12 +50,13 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
     Raises:
         ValueError: A row has more features than the model has positions; names the row and the way out.
     """
-    lengths, truncated, labels = [], [], []
+    lengths, truncated, labels, documents = [], [], [], []
     for index in range(len(dataset)):
         row = dataset[index]
         labels.append(_count_labels(row))
         lengths.append(len(row[main_input]))
         truncated.append(row.get("truncated_words"))
+        documents.append(_first_document(row.get("docids")))
     limit = position_limit(model)
     longest = max(range(len(lengths)), key=lengths.__getitem__, default=0)
     if limit is not None and lengths and lengths[longest] > limit:
@@ -63,7 +66,12 @@ def survey_rows(model: nn.Module, dataset: Any, main_input: str) -> Rows:
             f"({over} of {len(lengths)} rows are too long): encode with max_length={limit}, by encode_words so that "
             "the report says how many words were cut; or take a model without a limit"
         )
-    return Rows(lengths, None if None in truncated else [int(words) for words in truncated], labels)
+    return Rows(
+        lengths,
+        None if None in truncated else [int(words) for words in truncated],
+        labels,
+        None if None in documents else [str(document) for document in documents],
+    )
 
 
 def refuse_ragged_labels(rows: Rows) -> None:
@@ -85,10 +93,16 @@ def refuse_ragged_labels(rows: Rows) -> None:
 
 def _count_labels(row: Any) -> int:
     """How many labels a row has; 1 where it has none, which may be of some rows alone."""
-    labels = next((row[name] for name in LABELS if row.get(name) is not None), -1)
+    name = label_column([name for name in row if row[name] is not None], of_texts=True)
+    labels = -1 if name is None else row[name]
     if isinstance(labels, list | tuple):
         return len(labels)
     return labels.numel() if isinstance(labels, Tensor) else int(np.size(labels))
+
+
+def _first_document(docids: Any) -> str | None:
+    """The first of a row's ids; None where it has none, or a column of that name that is no list of them."""
+    return str(docids[0]) if isinstance(docids, list | tuple | np.ndarray) and len(docids) else None
 
 
 def position_limit(model: nn.Module) -> int | None:

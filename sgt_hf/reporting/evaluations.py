@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..distributed import is_sharded
+from ..distributed import is_part
 from ..faithfulness.report import FaithfulnessReport
 
 # Loaders of files: their names say nothing of the data.
@@ -131,7 +131,7 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 
 
 def _sum_and_norm(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if is_sharded(values):
+    if is_part(values):
         local: Any = values
         values = local.to_local()
     dtype = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..adapters.base import Collator
 from ..data.odd_row import OF_ROWS, name_odd_row
-from ..data.other_columns import LABELS
+from ..data.other_columns import LABELS, label_column
+from ..data.rationales import pads_texts
 from ..data.series_rows import is_class
 from .samples import sample_name
 
@@ -64,24 +65,34 @@ class NamingCollator:
             batch = self._collator(rows)
         except OF_ROWS as error:
             if all(isinstance(row, Mapping) for row in rows):
-                self._refuse_labels(rows, error)
+                self._refuse_rows(rows, error)
                 name_odd_row(error, rows, self._collator, lambda odd: sample_name(odd, rows[odd], self._dataset))
             raise
         labels = batch.get("labels", batch.get(self._name)) if isinstance(batch, Mapping) else None
         self._refuse_soft(labels, rows)
-        if self._are_strange(labels):
-            self._refuse_labels(rows)
+        self._refuse_strange(labels, rows)
         return batch
 
-    def _are_strange(self, labels: Any) -> bool:
-        """Whether labels are not all classes, or not K floats a sample of several; nothing waits for the device."""
-        if self._has_several and isinstance(labels, Tensor):
-            return not labels.is_floating_point() or labels.shape[1:] != (self._num_labels,)
-        if not isinstance(labels, Tensor) or labels.dim() not in (1, 2) or labels.device.type != "cpu":
-            return False
+    def _refuse_strange(self, labels: Any, rows: Sequence[Any]) -> None:
+        """Raise where a batch's labels are not all classes, or not K floats of several."""
+        if isinstance(labels, Tensor) and (strange := self._strange(labels)) is not None and strange.any():
+            first = int(strange.nonzero()[0])
+            named = self._named(first, rows) if len(labels) == len(rows) else "a sample"
+            raise ValueError(f"{named} has the label {labels[first].tolist()}; {self._expected()}")
+
+    def _strange(self, labels: Tensor) -> Tensor | None:
+        """Mark (B,) samples, None for no look at them; nothing waits for the device."""
+        if self._has_several:
+            fits = labels.is_floating_point() and labels.shape[1:] == (self._num_labels,)
+            return torch.full((len(labels),), not fits)
+        if not self._has_classes or labels.dim() not in (1, 2) or labels.device.type != "cpu":
+            return None
         if labels.is_floating_point():
-            return labels.dim() == 1
-        return bool(((labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)).any())
+            if labels.dim() == 2:
+                return None  # of which `_refuse_soft` tells
+            between = labels != labels.round()
+            return between if between.any() else torch.ones_like(between)
+        return ((labels < 0) & (labels != _NO_LABEL) | (labels >= self._num_labels)).reshape(len(labels), -1).any(1)
 
     def _refuse_soft(self, labels: Any, rows: Sequence[Any]) -> None:
         """Raise where floats are not 0 and 1 of several classes, for which the loss would take them."""
@@ -92,23 +103,27 @@ class NamingCollator:
         soft = ((labels != 0) & (labels != 1)).flatten(1).any(1) | self._has_one
         if soft.any():
             first = int(soft.nonzero()[0])
-            sample = rows[first] if isinstance(rows[first], Mapping) else {}
             raise ValueError(
-                f"{sample_name(first, sample, self._dataset)} has the label {labels[first].tolist()}; floats must be "
+                f"{self._named(first, rows)} has the label {labels[first].tolist()}; floats must be "
                 "0.0 or 1.0 for each class of a multi-label task. Of probabilities, as mixup makes, and of regression "
                 "the loss is not defined here: give class indices, or use transformers.Trainer"
             )
 
-    def _refuse_labels(self, rows: Sequence[Row], error: Exception | None = None) -> None:
+    def _refuse_rows(self, rows: Sequence[Row], error: Exception) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
         if not (self._has_classes or self._has_several):
             return
-        # Of several columns a collator takes one: transformers' of texts another than that of images here.
-        names = [name for name in dict.fromkeys((*LABELS, self._name)) if any(name in row for row in rows)]
-        for name, (index, row) in product(names, enumerate(rows)):
+        own = self._name not in LABELS and any(self._name in row for row in rows)
+        name = self._name if own else label_column(set().union(*rows), of_texts=pads_texts(self._collator))
+        if name is None:
+            return
+        for index, row in enumerate(rows):
             if name not in row or not self._is_label(row[name]):
-                found = f"the label {row[name]!r}" if name in row else f"no {name!r}"
-                raise ValueError(f"{sample_name(index, row, self._dataset)} has {found}; {self._expected()}") from error
+                found = f"the label {row[name]!r} (column {name!r})" if name in row else f"no {name!r}"
+                raise ValueError(f"{self._named(index, rows)} has {found}; {self._expected()}") from error
+
+    def _named(self, index: int, rows: Sequence[Any]) -> str:
+        return sample_name(index, rows[index] if isinstance(rows[index], Mapping) else {}, self._dataset)
 
     def _expected(self) -> str:
         if self._has_several:

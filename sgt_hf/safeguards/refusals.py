@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from torch import distributed
@@ -38,7 +39,8 @@ def refuse_unsupported(trainer: Trainer, adapter: Adapter, knobs: SaliencyGuided
     adapter.check(masking=masking, granularity=knobs.sgt_granularity)
     if trainer.model is not None and knobs.sgt_kl_weight:  # without guidance nothing is ranked
         refuse_other_input(trainer.model, adapter)
-    for seen, way_out in (*_heads(base_of(trainer.model), adapter, masking), *_ways_of_training(trainer)):
+    heads = _heads(base_of(trainer.model), adapter, masking)
+    for seen, way_out in chain(heads, _ways_of_training(trainer, guides=knobs.sgt_kl_weight > 0)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
 
 
@@ -101,7 +103,7 @@ def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str
         yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
 
 
-def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
+def _ways_of_training(trainer: Trainer, *, guides: bool) -> Iterator[tuple[str, str]]:
     args = trainer.args
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > args.world_size:
         yield (
@@ -116,10 +118,10 @@ def _ways_of_training(trainer: Trainer) -> Iterator[tuple[str, str]]:
             "DeepSpeed, whose engine owns the backward pass that ranking needs in the middle of the loss",
             "use DDP, or FSDP2 (fsdp=True), which shards parameters, gradients and optimizer alike",
         )
-    if getattr(args, "ddp_static_graph", None):
+    if getattr(args, "ddp_static_graph", None) and args.world_size > 1 and guides:
         yield (
-            "ddp_static_graph=True, which takes a step's first backward pass for all of it: here the ranking's",
-            "leave it out: without it DDP follows both forwards",
+            "ddp_static_graph=True, which follows a step's first forward and backward, and a guided step has two",
+            "leave it out",
         )
     if args.fsdp or trainer.is_fsdp_enabled or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         yield from _fsdp(trainer)

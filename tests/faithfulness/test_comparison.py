@@ -211,6 +211,7 @@ def test_what_cannot_be_compared_is_refused():
     contribution.curves["integrated_gradients"] = contribution.curves.pop("gradient")
     with pytest.raises(ValueError, match=r"share no method: they are of \['gradient', 'random'\] and \['random', 'int"):
         compare(saliency, contribution)
+    compare(saliency, dataclasses.replace(saliency, curves={"random": saliency.curves["random"]}))
     half = constant(0.1)
     half = dataclasses.replace(half, provenance=dataclasses.replace(half.provenance, autocast="bfloat16"))
     with pytest.raises(ValueError, match="not measured alike: autocast is None and 'bfloat16'"):

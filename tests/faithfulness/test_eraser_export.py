@@ -105,6 +105,14 @@ def test_documents_are_known_whatever_the_units_are(tmp_path):
         )
         assert report.documents.tolist() == [0, 1, 0]
     assert report.predictions.identities is None
+    pairs = encoded.remove_columns("docids").add_column("docids", [["a", "b"], ["b", "a"], ["a", "c"]])
+    how = {"methods": [], "random_draws": 1, "progress": False}
+    for form in (None, "numpy", "torch"):  # NumPy's rows hold arrays, which have no truth value
+        report = evaluate_faithfulness(CountsGood(tokenizer), pairs.with_format(form), tokenizer, **how)
+        assert report.documents.tolist() == [0, 1, 0]
+    for own in (["doc1", "doc2", "doc1"], [1, 2, 1], [[], [], []], [["a"], None, ["a"]]):  # no list of ids
+        others = encoded.remove_columns("docids").add_column("docids", own).select_columns(["input_ids", "docids"])
+        assert evaluate_faithfulness(CountsGood(tokenizer), others, tokenizer, **how).documents is None
 
 
 def test_a_file_on_paper(tmp_path):

@@ -8,7 +8,13 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import BertForTokenClassification, CTRLConfig, CTRLForSequenceClassification
+from transformers import (
+    BertForTokenClassification,
+    CTRLConfig,
+    CTRLForSequenceClassification,
+    DataCollatorWithPadding,
+    default_data_collator,
+)
 
 from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification, TextAdapter, evaluate_faithfulness
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter
@@ -525,6 +531,21 @@ def test_labels_that_are_no_classes_are_refused(label, message):
         evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, **how)
     whole = [row | {"labels": [1.0]} for row in rows]  # a column of one class each
     assert evaluate_faithfulness(CountsGood(tokenizer), whole, tokenizer, **how).labels.tolist() == [1, 1]
+
+
+def test_of_several_columns_of_labels_the_collators_counts():
+    """A collator of texts takes `label`, and one that stacks whatever there is `labels`."""
+    tokenizer, how = make_tokenizer("bert"), {"methods": [], "random_draws": 1, "progress": False}
+    rows = [{**tokenizer("good film"), "labels": 0, "label": stars} for stars in ([0, 1], [1])]
+    with pytest.raises(ValueError, match="row 1 has 1 labels and row 0 has 2, and one class of each row is expected"):
+        evaluate_faithfulness(CountsGood(tokenizer), rows, tokenizer, **how)
+    pair = rows_of(tokenizer, "good film", "bad film").add_column("label", [0, 1])
+    named = pair.cast_column("label", ClassLabel(names=["neg", "pos"]))
+    model = make_model("bert", id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
+    report = evaluate_faithfulness(model, named, tokenizer, collator=default_data_collator, **how)
+    assert report.labels.tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"align_labels_with_mapping\(model.config.label2id, 'label'\)"):
+        evaluate_faithfulness(model, named, tokenizer, collator=DataCollatorWithPadding(tokenizer), **how)
 
 
 def test_a_dict_of_data_sets_is_refused():

@@ -419,7 +419,9 @@ def test_the_card_tells_of_the_weights_that_are_pushed(hub, tmp_path):
     card = ModelCard.load(REPO)
     assert {result.dataset_name for result in card.data.eval_results} == {"Tiny words"}
     by_name = {result.metric_name: result for result in card.data.eval_results}
-    accuracies = {one.metric_args["n"]: one for one in card.data.eval_results if one.metric_name == "accuracy"}
+    told = [result for result in card.data.eval_results if result.metric_name == "accuracy"]
+    accuracies = {result.metric_args["n"]: result for result in told}
+    assert len(told) == len(accuracies) == 2
     reported = accuracies.pop(len(trainer.eval_dataset))
     assert reported.metric_args["interval"][0] <= reported.metric_value  # the report's, not that of `evaluate`
     assert list(accuracies) == [8]

@@ -56,8 +56,8 @@ def with_label(label, rows=None, row=5):
         (-1, "has the label -1"),
         (0.5, "has the label 0.5"),
         (float("nan"), "has the label nan"),
-        (None, "has the label None"),
-        ("x", "has the label 'x'"),
+        (None, r"has the label None \(column 'labels'\)"),
+        ("x", r"has the label 'x' \(column 'labels'\)"),
         (MISSING, "has no 'labels'"),
     ],
 )
@@ -105,6 +105,19 @@ def test_a_bad_label_beside_a_column_of_good_ones(tmp_path):
     rows = [row | {"label": row["labels"], "labels": 0} for row in texts]  # of which a collator of texts takes `label`
     with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 3; labels must be integers from 0"):
         trained(tmp_path, rows=Dataset.from_list(rows))
+
+
+def test_a_column_that_no_collator_takes_is_not_blamed(tmp_path):
+    texts = with_label(3, make_rows(make_tokenizer(), count=8).to_list())
+    stars = [row | {"label": row["labels"], "labels": 4} for row in texts]
+    with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 3; labels must be integers from 0"):
+        trained(tmp_path, rows=Dataset.from_list(stars))
+    sizes = [(1, 9, 9) if i == 5 else (1, 28, 28) for i in range(8)]
+    images = [{"pixel_values": torch.rand(*size), "labels": i, "label": "cat"} for i, size in enumerate(sizes)]
+    network = MnistCnnForImageClassification(MnistCnnConfig(num_labels=10))
+    with pytest.raises(ValueError, match="row 5 of the data set") as found:
+        train(tmp_path, images, model=network, remove_unused_columns=False)
+    assert "cat" not in str(found.value)
 
 
 @pytest.mark.parametrize("as_tensors", [False, True])

@@ -32,6 +32,8 @@ import torch
 from torch.distributed.tensor import DTensor, Shard
 from transformers import AutoModelForSequenceClassification
 from transformers.distributed import DistributedConfig
+from sgt_hf.attribution import AttributionSettings
+from sgt_hf.distributed import is_sharded
 from tests.trainer.runs import built
 
 output, initial, cases = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -50,6 +52,12 @@ for name, changes in cases.items():
         report = trainer.evaluate_faithfulness(rows, methods=["gradient"], progress=False, batch_size=1)
         if trainer.is_world_process_zero():
             torch.save(torch.tensor(report["gradient"].comprehensiveness), f"{output}/faithfulness.pt")
+        assert is_sharded(torch.nn.ModuleList([torch.nn.Linear(1, 1), trainer.model]))  # whose first weights are whole
+        process = trainer.args.process_index
+        noise = AttributionSettings(seed=process, samples=2, noise=3.0)  # scores that differ as roundings might
+        report = trainer.evaluate_faithfulness(rows, methods=["smooth_grad"], progress=False, settings=noise)
+        scores = [torch.tensor(score) for score in report.scores["smooth_grad"]]
+        torch.save([scores, torch.tensor(report.curves["smooth_grad"].removed)], f"{output}/noisy-{process}.pt")
     trainer.create_model_card()
     note(name, trainer)
 """
@@ -87,6 +95,9 @@ def test_a_model_sharded_at_loading(tmp_path):
             report = one.evaluate_faithfulness(rows, methods=["gradient"], progress=False, batch_size=1)
             found = torch.load(tmp_path / "faithfulness.pt", weights_only=True).tolist()
             assert found == pytest.approx(report["gradient"].comprehensiveness.tolist(), abs=1e-4)
+            first, second = (torch.load(tmp_path / f"noisy-{process}.pt", weights_only=True) for process in (0, 1))
+            assert all(torch.equal(one, other) for one, other in zip(first[0], second[0], strict=True))
+            assert torch.equal(first[1], second[1])
 
 
 # accelerate shards where there is an accelerator; told that these processes are such, it does so on the CPU

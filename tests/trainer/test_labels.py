@@ -128,6 +128,23 @@ class Doubled(SaliencyGuidedTrainer):
         return 2 * super().compute_loss(*args, **kwargs)
 
 
+class DoubledInPlace(SaliencyGuidedTrainer):
+    def compute_loss(self, *args, **kwargs):
+        loss = super().compute_loss(*args, **kwargs)
+        loss *= 2
+        return loss
+
+
+class DoubledLater(SaliencyGuidedTrainer):
+    def compute_loss(self, *args, **kwargs):
+        return (1 + (self.state.global_step >= 2)) * super().compute_loss(*args, **kwargs)
+
+
+class Decayed(SaliencyGuidedTrainer):
+    def compute_loss(self, model, *args, **kwargs):
+        return super().compute_loss(model, *args, **kwargs) + 0.1 * sum(p.square().sum() for p in model.parameters())
+
+
 def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
     trained(tmp_path, Weighted, sgt_kl_weight=0.0, max_steps=1)  # nothing is to be guided
     for knobs in ({}, {"sgt_kl_weight": 0.0, "gradient_accumulation_steps": 2}):
@@ -143,8 +160,21 @@ def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
         trained(tmp_path, Doubled, max_steps=1, logging_steps=1),
     )
     assert losses(twice)[0] == pytest.approx(2 * losses(once)[0], abs=1e-3)
-    with pytest.raises(ValueError, match="compute_loss of this Doubled changes the loss, of which sgt_save_memory has"):
-        trained(tmp_path, Doubled, sgt_save_memory=True)
+
+
+@pytest.mark.parametrize("kind", [Doubled, DoubledInPlace, DoubledLater])
+def test_a_loss_is_not_multiplied_once_a_part_of_it_was_backpropagated(tmp_path, kind):
+    message = f"compute_loss of this {kind.__name__} multiplies the loss, of which sgt_save_memory has"
+    with pytest.raises(ValueError, match=message):
+        trained(tmp_path, kind, sgt_save_memory=True, max_steps=4, logging_steps=4)
+    trained(tmp_path, kind, max_steps=4, logging_steps=4)
+
+
+def test_a_term_of_ones_own_is_added_to_a_loss_in_parts(tmp_path):
+    settings = {"max_steps": 3, "gradient_accumulation_steps": 2}
+    whole, parts = (trained(tmp_path, Decayed, sgt_save_memory=memory, **settings) for memory in (False, True))
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-6)
+    assert not torch.allclose(weights(whole), weights(trained(tmp_path, **settings)), atol=1e-4)
 
 
 class Words(nn.Module):

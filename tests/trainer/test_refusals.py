@@ -134,9 +134,8 @@ def test_deepspeed(tmp_path):
         SaliencyGuidedTrainer(model=make_model(), args=args, processing_class=make_tokenizer())
 
 
-def test_a_static_graph(tmp_path):
-    with pytest.raises(ValueError, match=r"does not support ddp_static_graph=True, .*: leave it out"):
-        build(tmp_path, ddp_static_graph=True)
+def test_a_static_graph_of_one_process_which_no_ddp_wraps(tmp_path):
+    build(tmp_path, ddp_static_graph=True)
 
 
 def test_context_parallelism(tmp_path):
@@ -157,6 +156,9 @@ from tests.trainer.runs import built
 
 with pytest.raises(ValueError, match="2 processes of which TrainingArguments sees 1: each would train alone: set use_"):
     built(sys.argv[1], use_cpu=False)
+built(sys.argv[1], ddp_static_graph=True, sgt_kl_weight=0.0)
+with pytest.raises(ValueError, match="does not support ddp_static_graph=True, .*: leave it out"):
+    built(sys.argv[1], ddp_static_graph=True)
 AcceleratorState._reset_state(reset_partial_state=True)
 with pytest.raises(ValueError, match="FSDP by accelerate on cpu .*plain DDP here.*: load the model sharded"):
     built(sys.argv[1], fsdp=True)
