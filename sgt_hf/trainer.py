@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import PadsTokenColumns, with_word_ids
 from .distributed import announce_loss, is_sharded
-from .faithfulness import evaluate_faithfulness
+from .faithfulness.evaluate import USUAL_OPERATOR, evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
 from .labels import Labels, cross_entropy_of_outputs, loss_of, require_labels
@@ -34,7 +36,7 @@ from .safeguards import (
     refuse_unsupported,
 )
 from .saliency import gradient_scores
-from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of, name_of
+from .training_args import SaliencyGuidedArguments, SaliencyGuidedTrainingArguments, knobs_of
 
 LOGGED = ("sgt_ce", "sgt_kl", "sgt_flipped")
 
@@ -109,12 +111,15 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(
-                str(self.args.output_dir), lambda folder: processes_of(folder) or self.args.world_size
-            )
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), self._processes_that_saved)
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         self._factors = Factors()
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _processes_that_saved(self, checkpoint: Path) -> int:
+        """How many processes' states a whole checkpoint holds; of a disk of each node, its own processes'."""
+        saved = processes_of(checkpoint) or self.args.world_size
+        return min(saved, int(os.environ.get("LOCAL_WORLD_SIZE", saved))) if self.args.save_on_each_node else saved
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Make a step as `Trainer` does.
@@ -188,8 +193,9 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             raise ValueError("there is no data to evaluate on: pass test_dataset")
         kwargs.setdefault("batch_size", self.args.eval_batch_size)
         kwargs.setdefault("collator", self.data_collator)
-        masking = self.masking if isinstance(self.masking, str) else name_of(self.masking)
-        kwargs.setdefault("trained_masking", masking if self.knobs.masks else None)
+        met = self.recipe().maskings()  # of which the operator of removal, if it is one, is the one to tell
+        met.sort(key=lambda masking: masking != kwargs.get("operator", USUAL_OPERATOR))
+        kwargs.setdefault("trained_masking", met[0] if met else None)
         report = evaluate_faithfulness(self._bare(self.model), dataset, self.adapter, **kwargs)
         self.remember(dataset, report=report)
         return report

@@ -16,12 +16,17 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, PretrainedConfig
 
 import sgt_hf
-from sgt_hf import BiLstmConfig, BiLstmForSequenceClassification
+from sgt_hf import (
+    BiLstmConfig,
+    BiLstmForSequenceClassification,
+    SaliencyGuidedTrainer,
+    SaliencyGuidedTrainingArguments,
+)
 from sgt_hf.__main__ import main
 from sgt_hf.data.vocabulary import build_word_tokenizer
 from sgt_hf.faithfulness import word_scores
 from sgt_hf.reporting.terminal import highlighted
-from tests.tiny import make_model, make_tokenizer
+from tests.tiny import make_model, make_rows, make_tokenizer
 
 HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] :smile: \x9b2J \u202egnp \x07"
 THREE = {0: "NEG", 1: "POS", 2: "MIXED"}
@@ -438,6 +443,26 @@ def test_the_names_of_an_adapters_classes_are_read_where_they_are_recorded(file,
     status, out, _ = run(monkeypatch, capsys, path, "--json", "good film")
     assert status == 0
     assert json.loads(out)[0]["predicted"] == expected.predicted
+
+
+def test_the_trainer_records_the_names_of_an_adapters_classes(monkeypatch, capsys, tmp_path):
+    base = make_model(id2label={0: "NEG", 1: "POS"})
+    base.save_pretrained(tmp_path / "base")
+    tokenizer = make_tokenizer()
+    named = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", id2label={0: "ham", 1: "spam"})
+    adapter = get_peft_model(named, LoraConfig(task_type="SEQ_CLS", target_modules=["query"]))
+    trainer = SaliencyGuidedTrainer(
+        adapter,
+        SaliencyGuidedTrainingArguments(str(tmp_path / "out"), max_steps=1, report_to="none", use_cpu=True),
+        train_dataset=make_rows(tokenizer),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    trainer.save_model(tmp_path / "adapter")
+    capsys.readouterr()  # what Trainer prints
+    status, out, _ = run(monkeypatch, capsys, tmp_path / "adapter", "--json", "--target", "spam", "good film")
+    assert status == 0
+    assert json.loads(out)[0]["predicted"] in ("ham", "spam")
 
 
 def test_an_adapters_head_takes_the_place_of_its_base_models(monkeypatch, capsys, tmp_path):

@@ -29,6 +29,7 @@ from .rows import Rows, refuse_ragged_labels, survey_rows
 from .word_scores import METHODS, make_explainer
 
 _LEAVES_WORDS = {"previous_salient", "random"}  # maskings that are no removal
+USUAL_OPERATOR = "delete"
 OPERATORS = tuple(sorted(set(STRATEGIES) - _LEAVES_WORDS))
 
 
@@ -39,7 +40,7 @@ def evaluate_faithfulness(
     *,
     methods: Sequence[str] = METHODS,
     bins: Sequence[float] = BINS,
-    operator: str = "delete",
+    operator: str = USUAL_OPERATOR,
     convention: str = "eraser",
     reduction: str = "auto",
     granularity: str | None = None,

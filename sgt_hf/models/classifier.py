@@ -29,12 +29,15 @@ def classification_loss(config: PretrainedConfig, logits: Tensor, labels: Tensor
     """Return the mean loss: cross-entropy, or its binary form where several labels hold at once.
 
     Args:
-        config: Whose `problem_type` tells which; where it is None, floating-point labels do.
+        config: Whose `problem_type` tells which; where it is None, floating-point labels do, and it is set, as by
+            transformers' own losses, so that the model is used as it was trained.
         logits: (B, K).
         labels: (B,) class indices, or (B, K) zeros and ones.
     """
-    problem = config.problem_type
-    if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
+    if config.problem_type is None:
+        several = labels.is_floating_point()
+        config.problem_type = "multi_label_classification" if several else "single_label_classification"
+    if config.problem_type == "multi_label_classification":
         return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
     return nn.functional.cross_entropy(logits, labels)
 

@@ -109,13 +109,7 @@ def _limits_of_reports(facts: CardFacts, reports: Sequence[FaithfulnessReport]) 
         yield "Only one way of removing words was measured; another may order the methods differently."
     if any(report.provenance.trained_masking == report.provenance.operator for report in reports):
         yield "Words were removed as the model was trained to bear it, which flatters sufficiency."
-    if any(report.provenance.trained_masking is None for report in reports) and not _masks_nothing(facts.recipe):
+    unmasked = facts.recipe is not None and not facts.recipe.maskings()
+    if any(report.provenance.trained_masking is None for report in reports) and not unmasked:
         yield "Whether the model was trained to bear this way of removing words was not recorded with some numbers."
     yield "Faithful to the model is not the same as plausible to people, nor as right about the world."
-
-
-def _masks_nothing(recipe: Recipe | None) -> bool:
-    """Whether nothing was masked in any training: plain, or with a k of 0."""
-    if recipe is None or 0 not in (recipe.knobs.get("sgt_kl_weight"), recipe.knobs.get("sgt_mask_fraction")):
-        return False
-    return recipe.earlier is None or _masks_nothing(recipe.earlier)

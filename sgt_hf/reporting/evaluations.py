@@ -26,6 +26,7 @@ _GENERIC = {
     "sql",
     "text",
 }
+_AT_ONCE = 2**22  # weights
 _SPEED = ("runtime", "samples_per_second", "steps_per_second", "jit_compilation_time", "model_preparation_time")
 
 Fingerprint = tuple[float, ...]
@@ -135,4 +136,7 @@ def _sum_and_norm(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         local: Any = values
         values = local.to_local()
     dtype = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    return values.sum(dtype=dtype), torch.linalg.vector_norm(values, dtype=dtype)
+    parts = values.flatten().split(_AT_ONCE)  # each is copied in that precision
+    sums = [part.sum(dtype=dtype) for part in parts]
+    norms = [torch.linalg.vector_norm(part, dtype=dtype) for part in parts]
+    return torch.stack(sums).sum(), torch.linalg.vector_norm(torch.stack(norms))

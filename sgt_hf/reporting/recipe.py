@@ -31,6 +31,7 @@ _TYPES: dict[str, type] = {
     "hyperparameters": dict,
     "command": str,
     "versions": dict,
+    "id2label": dict,
 }
 _PACKAGES = ("sgt_hf", "torch", "transformers", "datasets", "captum", "numpy")
 
@@ -50,6 +51,7 @@ class Recipe:
         hyperparameters: Of the training.
         command: That started it.
         versions: Of Python and of the packages that decide a number.
+        id2label: The classes' names by their indices, which an adapter of PEFT is saved without.
         earlier: Of the training that the weights had behind them when this one began, where that was recorded.
     """
 
@@ -63,7 +65,17 @@ class Recipe:
     hyperparameters: Mapping[str, Any] | None = None
     command: str | None = None
     versions: Mapping[str, str] | None = None
+    id2label: Mapping[str, str] | None = None
     earlier: Recipe | None = None
+
+    def maskings(self) -> list[str]:
+        """Return what masked in this training and in those before it, the last one first.
+
+        A training masks by knobs that mask anything, unless it made no step.
+        """
+        masks = 0 not in (self.steps, self.knobs.get("sgt_kl_weight"), self.knobs.get("sgt_mask_fraction"))
+        own = [self.masking or str(self.knobs.get("sgt_masking"))] if masks else []
+        return own if self.earlier is None else own + self.earlier.maskings()
 
     def arguments(self) -> SaliencyGuidedArguments:
         """Return the knobs, checked as those of a new training are.

@@ -124,6 +124,7 @@ class RememberingTrainer(Trainer):
             masking=self.masking if isinstance(self.masking, str) else None,
             steps=steps,
             hyperparameters=hyperparameters_of(self),
+            id2label=_class_names(self._published()),
             command=None if self._command is None else without_secrets(self._command, self._secrets()),
             earlier=self._earlier,
         )
@@ -201,6 +202,11 @@ class RememberingTrainer(Trainer):
 def _replaces(new: Evaluation, old: Evaluation) -> bool:
     """Whether an evaluation takes the place of an earlier one."""
     return new.same_data(old) and new.fingerprint == old.fingerprint and _kind(new) == _kind(old)
+
+
+def _class_names(model: nn.Module) -> dict[str, str] | None:
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    return {str(index): str(name) for index, name in names.items()} if names else None
 
 
 def _steps_counted(checkpoint: str | os.PathLike[str]) -> int:

@@ -40,7 +40,7 @@ def refuse_unsupported(trainer: Trainer, adapter: Adapter, knobs: SaliencyGuided
     if trainer.model is not None and knobs.sgt_kl_weight:  # without guidance nothing is ranked
         refuse_other_input(trainer.model, adapter)
     heads = _heads(base_of(trainer.model), adapter, masking)
-    for seen, way_out in chain(heads, _ways_of_training(trainer, guides=knobs.sgt_kl_weight > 0)):
+    for seen, way_out in chain(heads, _ways_of_training(trainer, knobs)):
         raise ValueError(f"SaliencyGuidedTrainer does not support {seen}: {way_out}")
 
 
@@ -103,7 +103,7 @@ def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str
         yield f"masking 'delete' with {name}, which labels every token", "use another masking, as 'previous_salient'"
 
 
-def _ways_of_training(trainer: Trainer, *, guides: bool) -> Iterator[tuple[str, str]]:
+def _ways_of_training(trainer: Trainer, knobs: SaliencyGuidedArguments) -> Iterator[tuple[str, str]]:
     args = trainer.args
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > args.world_size:
         yield (
@@ -118,7 +118,7 @@ def _ways_of_training(trainer: Trainer, *, guides: bool) -> Iterator[tuple[str, 
             "DeepSpeed, whose engine owns the backward pass that ranking needs in the middle of the loss",
             "use DDP, or FSDP2 (fsdp=True), which shards parameters, gradients and optimizer alike",
         )
-    if getattr(args, "ddp_static_graph", None) and args.world_size > 1 and guides:
+    if getattr(args, "ddp_static_graph", None) and args.world_size > 1 and knobs.sgt_kl_weight > 0:
         yield (
             "ddp_static_graph=True, which follows a step's first forward and backward, and a guided step has two",
             "leave it out",
@@ -127,6 +127,8 @@ def _ways_of_training(trainer: Trainer, *, guides: bool) -> Iterator[tuple[str, 
         yield from _fsdp(trainer)
     if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:
         yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
+    if knobs.sgt_save_memory:
+        yield from _backwards_that_act(trainer)
     if any(module._compiled_call_impl is not None for module in _modules(trainer.model)):
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
     settings = [args.gradient_checkpointing_kwargs] if args.gradient_checkpointing else _checkpointing(trainer.model)
@@ -135,6 +137,21 @@ def _ways_of_training(trainer: Trainer, *, guides: bool) -> Iterator[tuple[str, 
             "reentrant gradient checkpointing",
             "set 'use_reentrant' to False among the checkpointing's settings, in the training arguments or where the "
             "model was told itself",
+        )
+
+
+def _backwards_that_act(trainer: Trainer) -> Iterator[tuple[str, str]]:
+    """Where a backward does more than to add to the gradients, and a step must not have two."""
+    optimizer = str(getattr(trainer.args.optim, "value", trainer.args.optim))
+    if optimizer.endswith("layerwise") or "lomo" in optimizer:
+        yield (
+            f"sgt_save_memory with optim={optimizer!r}, which steps in every backward, of which there are two then",
+            "leave one of them out",
+        )
+    if trainer.get_tp_size() > 1:
+        yield (
+            "sgt_save_memory under tensor parallelism, which sums some gradients over processes after every backward",
+            "leave it out, or use FSDP2",
         )
 
 

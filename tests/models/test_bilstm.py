@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
+from sgt_hf import explain
 from sgt_hf.models import BiLstmConfig, BiLstmForSequenceClassification
 from sgt_hf.models.bilstm import last_pooling, max_pooling, mean_pooling, run_one_way, run_packed
+from tests.tiny import make_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [3, 4, 2, 0, 0], [9, 0, 0, 0, 0]])
 LENGTHS = torch.tensor([5, 3, 1])
@@ -95,9 +97,24 @@ def test_losses_on_paper():
         model.classifier.bias.zero_()
     assert model(IDS, MASK).loss is None
     assert model(IDS, MASK, labels=torch.tensor([0, 1, 2])).loss.item() == pytest.approx(1.0986123)  # log 3
+    model.config.problem_type = None
     assert model(IDS, MASK, labels=torch.ones(3, 3)).loss.item() == pytest.approx(0.6931472)  # log 2
     model.config.problem_type = "multi_label_classification"
     assert model(IDS, MASK, labels=torch.ones(3, 3).long()).loss.item() == pytest.approx(0.6931472)
+
+
+def test_what_the_first_labels_are_is_kept_as_transformers_own_models_do():
+    """Without it several labels would be explained, and piped, as if one of them held."""
+    for labels, problem in (([[1.0, 0.0]], "multi_label_classification"), ([1], "single_label_classification")):
+        model = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=9, embedding_dim=4, hidden_size=3))
+        assert model.config.problem_type is None
+        model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor(labels))
+        assert model.config.problem_type == problem
+    tokenizer = make_tokenizer()
+    model = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=4, hidden_size=3))
+    model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[1.0, 1.0]]))
+    with pytest.raises(ValueError, match="multi_label"):
+        explain(model, tokenizer, "good film")
 
 
 def test_same_seed_same_weights():

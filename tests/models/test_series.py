@@ -113,6 +113,7 @@ def test_dropout_acts_in_training_only_and_losses_are_right(network):
     labels = torch.tensor([0, 1, 2])
     out = model(values, labels=labels)
     assert out.loss.item() == pytest.approx(nn.functional.cross_entropy(out.logits, labels).item())
+    model.config.problem_type = None
     assert model(values, labels=torch.ones(3, 3)).loss.item() == pytest.approx(
         nn.functional.binary_cross_entropy_with_logits(out.logits, torch.ones(3, 3)).item()
     )

@@ -388,6 +388,13 @@ def test_the_fingerprint_is_of_the_weights():
     assert fingerprint(nn.ReLU()) == ()
 
 
+def test_the_fingerprint_of_many_weights_is_taken_part_by_part(monkeypatch):
+    model = nn.Linear(7, 5)
+    whole = fingerprint(model)
+    monkeypatch.setattr("sgt_hf.reporting.evaluations._AT_ONCE", 4)
+    assert fingerprint(model) == pytest.approx(whole, abs=1e-12)
+
+
 def test_the_fingerprint_leaves_out_state_that_is_no_tensor():
     class Counted(nn.Linear):
         def get_extra_state(self):

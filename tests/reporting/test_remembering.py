@@ -109,6 +109,27 @@ def test_a_training_that_masks_nothing_does_not_flatter_deletion(tmp_path):
     assert "was not recorded with some numbers" not in card
 
 
+def test_a_report_names_what_masked_in_the_trainings_behind_the_weights_and_not_in_one_to_come(tmp_path):
+    settings = {"max_steps": 1, "sgt_masking": "delete"}
+    measure = {"methods": ["gradient"], "progress": False}
+    before = built(tmp_path, **settings)
+    assert before.evaluate_faithfulness(rows(1), **measure).provenance.trained_masking is None
+    card = card_of(before)
+    assert "flatters sufficiency" not in card
+    assert "was not recorded with some numbers" not in card
+    before.train()
+    with pytest.warns(UserWarning, match="as the model was trained to bear it"):
+        assert before.evaluate_faithfulness(rows(1), **measure).provenance.trained_masking == "delete"
+    after = built(tmp_path, model=before.model, max_steps=1, sgt_masking="unk")
+    masking = lambda **more: after.evaluate_faithfulness(rows(1), **measure, **more).provenance.trained_masking  # noqa: E731
+    with pytest.warns(UserWarning, match="as the model was trained to bear it"):
+        assert masking() == "delete"  # what the weights have behind them, not these knobs
+    after.train()
+    assert masking(operator="mask") == "unk"  # the last
+    with pytest.warns(UserWarning, match="as the model was trained to bear it"):
+        assert masking(operator="delete") == "delete"
+
+
 def methods_of(card):
     return re.findall(r"^\| (gradient|input\\_x\\_gradient) \|", card, flags=re.MULTILINE)
 

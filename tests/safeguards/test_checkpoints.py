@@ -1,11 +1,13 @@
 """Which checkpoint is whole."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from sgt_hf.safeguards import last_complete_checkpoint
+from tests.trainer.runs import built
 
 
 def checkpoint(folder, step, *, state="{}", ranks=0):
@@ -42,6 +44,19 @@ def test_every_checkpoint_is_judged_by_the_processes_that_trained_it(tmp_path):
     checkpoint(tmp_path, 2, ranks=3)
     trained = {"checkpoint-1": 2, "checkpoint-2": 4}
     assert Path(last_complete_checkpoint(tmp_path, lambda folder: trained[folder.name])).name == "checkpoint-1"
+
+
+def test_of_nodes_with_disks_of_their_own_each_holds_its_own_processes(tmp_path, monkeypatch):
+    trainer = built(tmp_path, save_on_each_node=True)
+    recipe = {"knobs": {}, "hyperparameters": {"num_devices": 4}}
+    for step, ranks in ((1, 2), (2, 1)):
+        (checkpoint(tmp_path, step, ranks=ranks) / "saliency_guided.json").write_text(json.dumps(recipe))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    find = lambda: last_complete_checkpoint(tmp_path, trainer._processes_that_saved)  # noqa: E731
+    assert Path(find()).name == "checkpoint-1"
+    trainer.args.save_on_each_node = False
+    with pytest.raises(ValueError, match="only incomplete ones"):
+        find()
 
 
 def test_without_a_complete_one_it_says_what_is_there(tmp_path):

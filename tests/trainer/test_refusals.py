@@ -134,6 +134,13 @@ def test_deepspeed(tmp_path):
         SaliencyGuidedTrainer(model=make_model(), args=args, processing_class=make_tokenizer())
 
 
+@pytest.mark.parametrize("optimizer", ["galore_adamw_layerwise", "adalomo"])
+def test_optimizers_that_step_in_the_backward_have_one_a_step(tmp_path, optimizer):
+    build(tmp_path, optim=optimizer)
+    with pytest.raises(ValueError, match=f"sgt_save_memory with optim='{optimizer}', which steps in every backward"):
+        build(tmp_path, optim=optimizer, sgt_save_memory=True)
+
+
 def test_a_static_graph_of_one_process_which_no_ddp_wraps(tmp_path):
     build(tmp_path, ddp_static_graph=True)
 
