@@ -94,12 +94,12 @@ def _load_adapter(name: str) -> tuple[PreTrainedModel, set[str], set[str]]:
 
 
 def _classes(name: str, saved: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """What is known of an adapter's classes: their names, or how many the head that was saved with it tells apart."""
+    """What is known of an adapter's classes: as many names as its head that was saved has rows, or that number."""
+    rows = {shape[0] for key, shape in saved.items() if _HEAD.fullmatch(key)}
     for file in ("config.json", RECIPE_FILE):
         names = _json(name, file).get("id2label")
-        if isinstance(names, dict) and names:
+        if isinstance(names, dict) and names and rows <= {len(names)}:
             return {"id2label": {int(index): label for index, label in names.items()}}
-    rows = {shape[0] for key, shape in saved.items() if _HEAD.fullmatch(key)}
     return {"num_labels": rows.pop()} if len(rows) == 1 else {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import has_compiled_regions
+from accelerate.utils import gather_object, has_compiled_regions
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
 from .data.rationales import PadsTokenColumns, with_word_ids
-from .distributed import announce_loss, is_sharded
+from .distributed import announce_loss
 from .faithfulness.evaluate import USUAL_OPERATOR, evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport
 from .guidance import Guidance
@@ -111,13 +111,15 @@ class SaliencyGuidedTrainer(PublishingTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `Trainer` does; `resume_from_checkpoint=True` goes on from the last *complete* checkpoint."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir), self._processes_that_saved)
+            resume_from_checkpoint = last_complete_checkpoint(
+                str(self.args.output_dir), self._processes_that_saved, lambda steps: gather_object([steps])
+            )
         self._window = None  # of an earlier training: a run of a search, or one that ended between two logs
         self._factors = Factors()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _processes_that_saved(self, checkpoint: Path) -> int:
-        """How many processes' states a whole checkpoint holds; of a disk of each node, its own processes'."""
+        """How many processes' states a whole checkpoint holds; on a node's own disk, as many as the node runs now."""
         saved = processes_of(checkpoint) or self.args.world_size
         return min(saved, int(os.environ.get("LOCAL_WORLD_SIZE", saved))) if self.args.save_on_each_node else saved
 
@@ -211,6 +213,7 @@ class SaliencyGuidedTrainer(PublishingTrainer):
             if weight > 0:  # there were labels
                 logs |= {name: value / weight for name, value in zip(LOGGED, sums, strict=True)}
             self._window = None
+        if "loss" in logs or "train_loss" in logs:
             self._factors.require_same(type(self).__name__)
         super().log(logs, start_time)
 
@@ -422,9 +425,8 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         """Return the norm, unless it is not finite; a gradient scaler passes over such steps itself."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if self.accelerator.scaler is None:
-            alone = None if is_sharded(model) else self._norm_of  # such a model runs on all processes or on none
             step = self.state.global_step + 1
-            self._bad_batches.require_finite(norm, alone, step=step, rows=self.train_dataset)
+            self._bad_batches.require_finite(norm, self._norm_of, model=model, step=step, rows=self.train_dataset)
         return norm
 
     def _norm_of(self, inputs: Mapping[str, Any]) -> float:

@@ -44,7 +44,7 @@ def stack_others(rows: Sequence[Mapping[str, Any]], own: Collection[str]) -> dic
 def label_column(names: Collection[str], *, of_texts: bool) -> str | None:
     """Return which of a row's columns a collator takes for its label.
 
-    Where there are several, transformers' padding collators let the last of `LABELS` overwrite the others; its
+    Where there are several, transformers' `DataCollatorWithPadding` lets the last of `LABELS` overwrite the others; its
     `default_data_collator`, and ours of series and images, take the first.
 
     Args:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from ..adapters import Adapter
 from ..adapters.base import base_of
 from ..attribution import AttributionSettings, method_names
+from ..distributed import is_sharded
 from ..masking.text import STRATEGIES
 from ..metrics.aopc import BINS, CONVENTIONS
 from .explaining import warn_of_deltas
@@ -107,7 +108,7 @@ def evaluate_faithfulness(
         settings=settings,
     )
     limit = explainer.settings.max_features
-    removal = Removal(model, explainer.adapter, operator, explainer.granularity, limit)
+    removal = Removal(model, explainer.adapter, operator, explainer.granularity, limit, is_sharded(model))
     job = Job(explainer, removal, tuple(bins), random_draws, normalize, beam_width)
     _check(job, convention)
     config = getattr(model, "config", None)  # a plain module has none

@@ -14,7 +14,6 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from ..distributed import is_sharded
 from ..modes import measuring
 from .explaining import Explained, Explainer, explain_texts
 from .normalization import extreme_curves
@@ -65,8 +64,7 @@ def measure_shares(
         N of what `measure_texts` returns.
     """
     process, processes = _process(next(job.removal.model.parameters()).device)
-    together = processes > 1 and is_sharded(job.removal.model)
-    if together:  # a forward is of all processes at once, so each measures the same
+    if job.removal.together:
         processes = 1
     own = rows.order if processes == 1 else rows.order[process::processes]
     limit = job.removal.max_features
@@ -75,7 +73,7 @@ def measure_shares(
     measured: list[dict[str, Any]] = []
     with measuring(job.removal.model), tqdm(total=len(own), desc="faithfulness", unit="text", disable=hidden) as bar:
         explained = explain_texts(job.explainer, dataset, batches, collator, draws=job.random_draws)
-        explained = map(_of_first_process, explained) if together else explained
+        explained = map(_of_first_process, explained) if job.removal.together else explained
         for parts in _pools(explained, 2 * len(job.bins) * (len(job.explainer.methods) + job.random_draws) + 1):
             texts = measure_texts(job, parts)
             measured += texts
@@ -97,13 +95,10 @@ def _process(device: torch.device) -> tuple[int, int]:
 
 
 def _of_first_process(part: Explained) -> Explained:
-    """The same batch with the first process's classes and scores.
-
-    A near tie that another process's rounding turns would change the texts that are left of it, and so how many
-    forwards it takes, which the others would wait for.
-    """
+    """The same batch with the first process's classes, scores and probabilities; see `Removal.together`."""
     scores = broadcast([score.contiguous() for score in part.scores])
-    return replace(part, targets=broadcast(part.targets), scores=scores)
+    texts = replace(part.texts, whole=broadcast(part.texts.whole))
+    return replace(part, targets=broadcast(part.targets), scores=scores, texts=texts)
 
 
 def _pools(explained: Iterator[Explained], perturbed: int) -> Iterator[list[Explained]]:

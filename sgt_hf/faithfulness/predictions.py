@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
+from transformers import default_data_collator
 
 from ..data.other_columns import label_column
-from ..data.rationales import pads_texts
 from ..metrics.plausibility import (
     Span,
     auprc,
@@ -151,14 +151,14 @@ def label_names_of(dataset: Any, id2label: Mapping[int, str] | None, collator: A
     Args:
         dataset: Of the rows evaluated.
         id2label: Of the model's configuration, if it has one.
-        collator: Of the rows; None for the one that pads texts.
+        collator: Of the rows; None for one that pads texts.
 
     Raises:
         ValueError: Both name the same classes, in another order: the labels would be of other classes.
     """
     names = None if id2label is None else tuple(id2label[index] for index in sorted(id2label))
     features = dataset.features if isinstance(dataset, Dataset) else {}
-    name = label_column(features, of_texts=collator is None or pads_texts(collator))
+    name = label_column(features, of_texts=collator is not default_data_collator)
     if name is not None and isinstance(feature := features[name], ClassLabel):
         own = tuple(feature.names)
         if names is not None and names != own and sorted(names) == sorted(own):

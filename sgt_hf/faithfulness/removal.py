@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,6 +37,8 @@ class Removal:
         granularity: `word` or `token`.
         max_features: Bound on samples × features of one forward, and a sixteenth of the bound on samples × features of
             the whole texts they are made of.
+        together: Whether every forward is of all processes, as of a sharded model: then each takes the numbers of the
+            first, for those that its own rounding turned would lead it to another number of forwards.
     """
 
     model: nn.Module
@@ -43,6 +46,7 @@ class Removal:
     operator: str
     granularity: str
     max_features: int
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def predict(removal: Removal, texts: Texts, rows: Tensor, dropped: Tensor) -> Te
     for part in parts:
         chosen = order[part]
         result[chosen] = _predict_batch(removal, texts, rows[chosen], dropped[chosen]).to(result)
-    return result
+    return broadcast(result) if removal.together else result
 
 
 def fill_batches(sizes: list[int], widths: list[int], *, budget: int, overhead: int) -> Iterator[slice]:

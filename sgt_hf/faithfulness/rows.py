@@ -93,16 +93,18 @@ def refuse_ragged_labels(rows: Rows) -> None:
 
 def _count_labels(row: Any) -> int:
     """How many labels a row has; 1 where it has none, which may be of some rows alone."""
-    name = label_column([name for name in row if row[name] is not None], of_texts=True)
+    name = label_column([name for name in LABELS if row.get(name) is not None], of_texts=True)
     labels = -1 if name is None else row[name]
     if isinstance(labels, list | tuple):
         return len(labels)
     return labels.numel() if isinstance(labels, Tensor) else int(np.size(labels))
 
 
-def _first_document(docids: Any) -> str | None:
+def _first_document(docids: Any) -> Any:
     """The first of a row's ids; None where it has none, or a column of that name that is no list of them."""
-    return str(docids[0]) if isinstance(docids, list | tuple | np.ndarray) and len(docids) else None
+    if not isinstance(docids, list | tuple | np.ndarray | Tensor) or not len(docids):
+        return None
+    return docids[0].item() if isinstance(docids, Tensor) else docids[0]
 
 
 def position_limit(model: nn.Module) -> int | None:

@@ -33,13 +33,23 @@ def classification_loss(config: PretrainedConfig, logits: Tensor, labels: Tensor
             transformers' own losses, so that the model is used as it was trained.
         logits: (B, K).
         labels: (B,) class indices, or (B, K) zeros and ones.
+
+    Raises:
+        ValueError: Labels are floats where one class holds.
     """
+    several = labels.is_floating_point()
+    if several and config.problem_type == "single_label_classification":
+        raise ValueError(
+            "the labels are floats, and config.problem_type is 'single_label_classification', as it was given or as "
+            "earlier labels were: give class indices, or set 'multi_label_classification'"
+        )
+    if several or config.problem_type == "multi_label_classification":
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    else:
+        loss = nn.functional.cross_entropy(logits, labels)
     if config.problem_type is None:
-        several = labels.is_floating_point()
         config.problem_type = "multi_label_classification" if several else "single_label_classification"
-    if config.problem_type == "multi_label_classification":
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return nn.functional.cross_entropy(logits, labels)
+    return loss
 
 
 def draw_as_torch_does(module: nn.Module) -> bool:

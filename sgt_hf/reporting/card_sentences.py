@@ -59,10 +59,7 @@ def is_guided(recipe: Recipe | None) -> bool:
     """
     if recipe is None or recipe.steps == 0:
         return False
-    if is_guided(recipe.earlier):
-        return True
-    knobs = recipe.knobs
-    return 0 not in (knobs.get("sgt_kl_weight"), knobs.get("sgt_mask_fraction")) and knobs.get("sgt_drops") == "lowest"
+    return is_guided(recipe.earlier) or (recipe.masks and recipe.knobs.get("sgt_drops") == "lowest")
 
 
 def settings_of(report: FaithfulnessReport) -> str:
@@ -109,7 +106,7 @@ def _limits_of_reports(facts: CardFacts, reports: Sequence[FaithfulnessReport]) 
         yield "Only one way of removing words was measured; another may order the methods differently."
     if any(report.provenance.trained_masking == report.provenance.operator for report in reports):
         yield "Words were removed as the model was trained to bear it, which flatters sufficiency."
-    unmasked = facts.recipe is not None and not facts.recipe.maskings()
+    unmasked = facts.recipe is not None and facts.recipe.steps != 0 and not facts.recipe.maskings()
     if any(report.provenance.trained_masking is None for report in reports) and not unmasked:
         yield "Whether the model was trained to bear this way of removing words was not recorded with some numbers."
     yield "Faithful to the model is not the same as plausible to people, nor as right about the world."

@@ -68,13 +68,14 @@ class Recipe:
     id2label: Mapping[str, str] | None = None
     earlier: Recipe | None = None
 
-    def maskings(self) -> list[str]:
-        """Return what masked in this training and in those before it, the last one first.
+    @property
+    def masks(self) -> bool:
+        """Whether weights met masked inputs in this training, as far as is known."""
+        return 0 not in (self.steps, self.knobs.get("sgt_kl_weight"), self.knobs.get("sgt_mask_fraction"))
 
-        A training masks by knobs that mask anything, unless it made no step.
-        """
-        masks = 0 not in (self.steps, self.knobs.get("sgt_kl_weight"), self.knobs.get("sgt_mask_fraction"))
-        own = [self.masking or str(self.knobs.get("sgt_masking"))] if masks else []
+    def maskings(self) -> list[str]:
+        """Return what masked in this training and in those before it, the last one first."""
+        own = [self.masking or str(self.knobs.get("sgt_masking"))] if self.masks else []
         return own if self.earlier is None else own + self.earlier.maskings()
 
     def arguments(self) -> SaliencyGuidedArguments:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..adapters import Adapter, ImageAdapter
 from ..adapters.base import takes
 from ..adapters.image import channels_of, refuse_channels
+from ..distributed import is_sharded
 from ..faithfulness.rows import position_limit
 from .samples import sample_name
 
@@ -81,7 +82,7 @@ class BadBatches:
         self._seen.append(batch)
 
     def require_finite(
-        self, norm: Tensor | float, alone: Callable[[Batch], float] | None, *, step: int, rows: Any
+        self, norm: Tensor | float, alone: Callable[[Batch], float], *, model: nn.Module, step: int, rows: Any
     ) -> None:
         """Raise where the gradient of a step is not finite, while the weights are still what they were.
 
@@ -90,7 +91,8 @@ class BadBatches:
 
         Args:
             norm: Of all gradients.
-            alone: A batch → its own gradient's norm, tried on single samples; None where that cannot be had.
+            alone: A batch → its own gradient's norm, tried on single samples.
+            model: As it is trained; where it is sharded no process runs it alone, and no sample is tried.
             step: Of the optimizer, from 1.
             rows: The data set, see `refuse_shapes`.
 
@@ -102,7 +104,7 @@ class BadBatches:
         value = float(norm)
         if math.isfinite(value):
             return
-        guilty = [] if alone is None else [self._guilty(batch, alone, rows) for batch in batches]
+        guilty = [] if is_sharded(model) else [self._guilty(batch, alone, rows) for batch in batches]
         names = [name for found in guilty for name in found]
         found = f"Not finite on their own: {'; '.join(names)}." if names else "No sample of this process alone does it."
         raise FloatingPointError(

@@ -75,10 +75,15 @@ class NamingCollator:
 
     def _refuse_strange(self, labels: Any, rows: Sequence[Any]) -> None:
         """Raise where a batch's labels are not all classes, or not K floats of several."""
-        if isinstance(labels, Tensor) and (strange := self._strange(labels)) is not None and strange.any():
-            first = int(strange.nonzero()[0])
-            named = self._named(first, rows) if len(labels) == len(rows) else "a sample"
-            raise ValueError(f"{named} has the label {labels[first].tolist()}; {self._expected()}")
+        told = torch.atleast_1d(labels) if isinstance(labels, Tensor) else None
+        strange = None if told is None else self._strange(told)
+        if told is None or strange is None or not strange.any():
+            return
+        if all(isinstance(row, Mapping) for row in rows):  # which a collator may put in another order
+            self._refuse_rows(rows)
+        first = int(strange.nonzero()[0])
+        named = self._named(first, rows, of=len(told))
+        raise ValueError(f"{named} has the label {told[first].tolist()}; {self._expected()}")
 
     def _strange(self, labels: Tensor) -> Tensor | None:
         """Mark (B,) samples, None for no look at them; nothing waits for the device."""
@@ -104,25 +109,36 @@ class NamingCollator:
         if soft.any():
             first = int(soft.nonzero()[0])
             raise ValueError(
-                f"{self._named(first, rows)} has the label {labels[first].tolist()}; floats must be "
+                f"{self._named(first, rows, of=len(labels))} has the label {labels[first].tolist()}; floats must be "
                 "0.0 or 1.0 for each class of a multi-label task. Of probabilities, as mixup makes, and of regression "
                 "the loss is not defined here: give class indices, or use transformers.Trainer"
             )
 
-    def _refuse_rows(self, rows: Sequence[Row], error: Exception) -> None:
+    def _refuse_rows(self, rows: Sequence[Row], error: Exception | None = None) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
         if not (self._has_classes or self._has_several):
             return
-        own = self._name not in LABELS and any(self._name in row for row in rows)
-        name = self._name if own else label_column(set().union(*rows), of_texts=pads_texts(self._collator))
+        name = self._column(rows)
         if name is None:
             return
         for index, row in enumerate(rows):
             if name not in row or not self._is_label(row[name]):
-                found = f"the label {row[name]!r} (column {name!r})" if name in row else f"no {name!r}"
+                column = f" in its column {name!r}" if sum(one in row for one in LABELS) > 1 else ""
+                found = f"the label {row[name]!r}{column}" if name in row else f"no {name!r}"
                 raise ValueError(f"{self._named(index, rows)} has {found}; {self._expected()}") from error
 
-    def _named(self, index: int, rows: Sequence[Any]) -> str:
+    def _column(self, rows: Sequence[Row]) -> str | None:
+        """The column that the collator makes labels of: of texts by its name alone, otherwise one that has numbers."""
+        if self._name not in LABELS and any(self._name in row for row in rows):
+            return self._name
+        of_texts, names = pads_texts(self._collator), set().union(*rows)
+        numbers = {name for name in names if any(not isinstance(row.get(name), str | None) for row in rows)}
+        return label_column(names if of_texts else numbers, of_texts=of_texts) or label_column(names, of_texts=of_texts)
+
+    def _named(self, index: int, rows: Sequence[Any], *, of: int | None = None) -> str:
+        """Name a sample by its place among `of`, which tells a row where they are as many."""
+        if of not in (None, len(rows)):
+            return f"sample {index} of the batch"
         return sample_name(index, rows[index] if isinstance(rows[index], Mapping) else {}, self._dataset)
 
     def _expected(self) -> str:

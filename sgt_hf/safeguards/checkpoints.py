@@ -13,7 +13,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 _SENTINEL = "checkpoint-is-incomplete.txt"  # of transformers' own checkpoints on SIGTERM
 
 
-def last_complete_checkpoint(output_dir: str | Path, processes: Callable[[Path], int] = lambda _: 1) -> str:
+def last_complete_checkpoint(
+    output_dir: str | Path,
+    processes: Callable[[Path], int] = lambda _: 1,
+    of_all: Callable[[list[int]], list[list[int]]] = lambda steps: [steps],
+) -> str:
     """Return the newest checkpoint that was written to its end.
 
     `Trainer` writes its state last, so a folder without a readable one is what a killed process left. Of several
@@ -22,6 +26,8 @@ def last_complete_checkpoint(output_dir: str | Path, processes: Callable[[Path],
     Args:
         output_dir: The folder that holds `checkpoint-N`.
         processes: From a checkpoint's folder to how many processes wrote their state there; of one none does.
+        of_all: From the steps of this process's whole checkpoints to those of every process: on nodes with disks of
+            their own they may differ, and all must go on from one.
 
     Returns:
         The path of a folder.
@@ -30,9 +36,9 @@ def last_complete_checkpoint(output_dir: str | Path, processes: Callable[[Path],
         ValueError: There is none; names the incomplete ones.
     """
     found = {int(match[1]): path for path in Path(output_dir).glob("*") if (match := _NAME.match(path.name))}
-    for step in sorted(found, reverse=True):
-        if _complete(found[step], processes):
-            return str(found[step])
+    whole = of_all([step for step, path in found.items() if _complete(path, processes)])
+    if common := set(whole[0]).intersection(*whole):
+        return str(found[max(common)])
     left = f", only incomplete ones: {sorted(path.name for path in found.values())}" if found else ""
     raise ValueError(f"no complete checkpoint in {output_dir}{left}: train without resume_from_checkpoint")
 

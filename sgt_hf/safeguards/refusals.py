@@ -127,7 +127,7 @@ def _ways_of_training(trainer: Trainer, knobs: SaliencyGuidedArguments) -> Itera
         yield from _fsdp(trainer)
     if trainer.get_cp_size() > 1 or trainer.get_sp_size() > 1:
         yield "context or sequence parallelism, where a process sees a part of each text", "use DDP or FSDP2"
-    if knobs.sgt_save_memory:
+    if knobs.sgt_save_memory and knobs.sgt_kl_weight > 0:
         yield from _backwards_that_act(trainer)
     if any(module._compiled_call_impl is not None for module in _modules(trainer.model)):
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
@@ -148,9 +148,11 @@ def _backwards_that_act(trainer: Trainer) -> Iterator[tuple[str, str]]:
             f"sgt_save_memory with optim={optimizer!r}, which steps in every backward, of which there are two then",
             "leave one of them out",
         )
-    if trainer.get_tp_size() > 1:
+    plan = getattr(getattr(trainer.model, "config", None), "base_model_tp_plan", None) or {}
+    if trainer.get_tp_size() > 1 and "replicated_with_grad_allreduce" in plan.values():
         yield (
-            "sgt_save_memory under tensor parallelism, which sums some gradients over processes after every backward",
+            "sgt_save_memory under tensor parallelism with this model: after every backward the gradients of some of "
+            "its weights are summed over processes, with what an earlier one left there",
             "leave it out, or use FSDP2",
         )
 

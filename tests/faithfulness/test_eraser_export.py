@@ -110,6 +110,8 @@ def test_documents_are_known_whatever_the_units_are(tmp_path):
     for form in (None, "numpy", "torch"):  # NumPy's rows hold arrays, which have no truth value
         report = evaluate_faithfulness(CountsGood(tokenizer), pairs.with_format(form), tokenizer, **how)
         assert report.documents.tolist() == [0, 1, 0]
+    numbers = encoded.remove_columns("docids").add_column("docids", [[1, 2], [2, 1], [1, 3]]).with_format("torch")
+    assert evaluate_faithfulness(CountsGood(tokenizer), numbers, tokenizer, **how).documents.tolist() == [0, 1, 0]
     for own in (["doc1", "doc2", "doc1"], [1, 2, 1], [[], [], []], [["a"], None, ["a"]]):  # no list of ids
         others = encoded.remove_columns("docids").add_column("docids", own).select_columns(["input_ids", "docids"])
         assert evaluate_faithfulness(CountsGood(tokenizer), others, tokenizer, **how).documents is None

@@ -110,6 +110,8 @@ def test_what_the_first_labels_are_is_kept_as_transformers_own_models_do():
         assert model.config.problem_type is None
         model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor(labels))
         assert model.config.problem_type == problem
+    with pytest.raises(ValueError, match=r"labels are floats, .* is 'single_label_classification', .*: give class ind"):
+        model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[1.0, 0.0]]))
     tokenizer = make_tokenizer()
     model = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=len(tokenizer), embedding_dim=4, hidden_size=3))
     model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[1.0, 1.0]]))

@@ -59,6 +59,17 @@ def test_of_nodes_with_disks_of_their_own_each_holds_its_own_processes(tmp_path,
         find()
 
 
+def test_all_processes_go_on_from_one_checkpoint(tmp_path):
+    """On a node of its own disk the newest may have been cut off."""
+    for step in (1, 2, 3):
+        checkpoint(tmp_path, step)
+    find = lambda *others: last_complete_checkpoint(tmp_path, of_all=lambda steps: [steps, *others])  # noqa: E731
+    assert Path(find([1, 2])).name == "checkpoint-2"
+    assert Path(find([2, 1], [1, 3])).name == "checkpoint-1"
+    with pytest.raises(ValueError, match="no complete checkpoint"):
+        find([])
+
+
 def test_without_a_complete_one_it_says_what_is_there(tmp_path):
     with pytest.raises(ValueError, match=r"no complete checkpoint in \S+: train without resume_from_checkpoint"):
         last_complete_checkpoint(tmp_path)

@@ -166,8 +166,8 @@ def test_an_own_compute_loss_must_call_the_guided_one(tmp_path):
 def test_a_loss_is_not_multiplied_once_a_part_of_it_was_backpropagated(tmp_path, kind):
     message = f"compute_loss of this {kind.__name__} multiplies the loss, of which sgt_save_memory has"
     with pytest.raises(ValueError, match=message):
-        trained(tmp_path, kind, sgt_save_memory=True, max_steps=4, logging_steps=4)
-    trained(tmp_path, kind, max_steps=4, logging_steps=4)
+        trained(tmp_path, kind, sgt_save_memory=True, max_steps=4, logging_steps=9)
+    trained(tmp_path, kind, max_steps=4, logging_steps=9)
 
 
 def test_a_term_of_ones_own_is_added_to_a_loss_in_parts(tmp_path):

@@ -1,5 +1,7 @@
 """What cannot work is refused when the trainer is built, with the way out."""
 
+from contextlib import nullcontext
+
 import pytest
 from accelerate import ParallelismConfig
 from torch import nn
@@ -139,6 +141,21 @@ def test_optimizers_that_step_in_the_backward_have_one_a_step(tmp_path, optimize
     build(tmp_path, optim=optimizer)
     with pytest.raises(ValueError, match=f"sgt_save_memory with optim='{optimizer}', which steps in every backward"):
         build(tmp_path, optim=optimizer, sgt_save_memory=True)
+    build(tmp_path, optim=optimizer, sgt_save_memory=True, sgt_kl_weight=0.0)
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_gradients_that_every_backward_sums_over_processes(tmp_path, sums):
+    plan = {"layers.*.self_attn.q_norm": "replicated_with_grad_allreduce" if sums else "colwise"}
+    model = make_model("llama")
+    model.config.base_model_tp_plan = plan
+    trainer = build(tmp_path, model, sgt_save_memory=True)
+    trainer.accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
+    try:
+        with pytest.raises(ValueError, match="sgt_save_memory under tensor par") if sums else nullcontext():
+            trainer._check()
+    finally:
+        trainer.accelerator.state.parallelism_config = None
 
 
 def test_a_static_graph_of_one_process_which_no_ddp_wraps(tmp_path):
