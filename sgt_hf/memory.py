@@ -24,13 +24,14 @@ class RandomState:
     """The state of the global generators: Python's, NumPy's, and torch's on the CPU and the devices of some tensors.
 
     Args:
-        *values: Tensors of a batch; other values are passed over.
+        *values: Tensors of a batch, and weights; other values are passed over.
     """
 
     def __init__(self, *values: Any) -> None:
         self.python, self.numpy = random.getstate(), np.random.get_state()  # Wav2Vec2 masks time by NumPy's
         self.cpu = torch.get_rng_state()
-        self.devices, self.states = get_device_states(*values)
+        one_of_each = {value.device: value for value in values if isinstance(value, Tensor)}
+        self.devices, self.states = get_device_states(*one_of_each.values())
 
     def restore(self) -> None:
         """Put the generators back."""

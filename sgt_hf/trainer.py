@@ -232,12 +232,13 @@ class SaliencyGuidedTrainer(PublishingTrainer):
         The clean forward runs once to rank, and once more, with the same random numbers, after the masked branch has
         been backpropagated.
         """
-        start = RandomState(*inputs.values())
+        drawn_on = *inputs.values(), *model.parameters()
+        start = RandomState(*drawn_on)
         with self.accelerator.no_sync(model):
             clean, task_loss, scores = self._ranked(model, inputs, share, items)
             parts = self._parts(model, inputs, weight * share, clean, task_loss, scores=scores, features=None)
             gradient = backpropagate_masked(parts, lambda loss: self._backward(loss, items))
-        end = RandomState(*inputs.values())
+        end = RandomState(*drawn_on)
         start.restore()
         task_loss, outputs = self._task_loss(model, self.adapter.model_inputs(inputs), share, items)
         end.restore()

@@ -150,13 +150,18 @@ def base_of(model: Any) -> Any:
 
 
 def takes(model: nn.Module, argument: str) -> bool:
-    """Return whether a forward takes an argument, by its own name or among any.
+    """Return whether a forward takes an argument, by its own name or, but of transformers' own models, among any.
+
+    Those name what they read, and pass over much of what else they are given.
 
     Args:
         model: Any module.
         argument: Its name.
     """
-    return argument in inspect.signature(base_of(model).forward).parameters or takes_anything(model)
+    base = base_of(model)
+    if argument in inspect.signature(base.forward).parameters:
+        return True
+    return takes_anything(model) and not type(base).__module__.startswith("transformers.")
 
 
 def takes_anything(model: nn.Module) -> bool:

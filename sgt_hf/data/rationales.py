@@ -56,22 +56,22 @@ def encode_words(
         UserWarning: Words were cut; says how many.
 
     Raises:
-        ValueError: A column is missing, the tokenizer is slow, has no padding token or joins neighbouring words, or
-            `max_length` leaves no room for a document.
+        ValueError: A column is missing, the tokenizer is slow, has no padding token or reads words otherwise than
+            text, or `max_length` leaves no room for a document.
     """
     _check_columns(dataset)
-    _check_tokenizer(tokenizer)
+    spaced = _check_tokenizer(tokenizer)
     with_query = query_varies(dataset) if use_query is None else use_query
     if max_length is None and tokenizer.model_max_length < _UNLIMITED:
         max_length = tokenizer.model_max_length
     if max_length is not None:
-        _check_room(dataset, tokenizer, max_length, with_query)
+        _check_room(dataset, tokenizer, max_length, with_query=with_query, spaced=spaced)
     kept = {"annotation_id", "rationale", "label", *_PLACES}
     encoded = dataset.map(
         _encode_batch,
         batched=True,
         batch_size=200,
-        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "with_query": with_query},
+        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "with_query": with_query, "spaced": spaced},
         remove_columns=[name for name in dataset.column_names if name not in kept],
         desc="words to tokens",
     )
@@ -168,6 +168,11 @@ class _Row(NamedTuple):
     offsets: tuple[int | None, int]  # index of each sequence's first word in the document, None for the query
 
 
+def _with_spaces(words: list[str]) -> list[str]:
+    """The words of one sequence with the space before each but the first that some tokenizers read of a text alone."""
+    return [word if index == 0 else f" {word}" for index, word in enumerate(words)]
+
+
 def _split_row(document: list[str], query: list[str], lengths: list[int], with_query: bool) -> _Row:
     """Lay a row out as one sequence or as a pair."""
     if with_query:
@@ -178,7 +183,11 @@ def _split_row(document: list[str], query: list[str], lengths: list[int], with_q
 
 
 def _encode_batch(
-    batch: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int | None, with_query: bool
+    batch: Mapping[str, list[Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    with_query: bool,
+    spaced: bool,
 ) -> dict[str, list[Any]]:
     """Tokenise a batch of rows; a tokenizer takes pairs and single sequences in calls of their own."""
     lengths = batch.get("doc_lengths", [[len(document)] for document in batch["document"]])
@@ -186,6 +195,11 @@ def _encode_batch(
         _split_row(document, query, counts, with_query)
         for document, query, counts in zip(batch["document"], batch["query"], lengths, strict=True)
     ]
+    if spaced:
+        rows = [
+            row._replace(first=_with_spaces(row.first), second=None if row.second is None else _with_spaces(row.second))
+            for row in rows
+        ]
     results: list[dict[str, Any]] = [{} for _ in rows]
     for paired in (False, True):
         chosen = [index for index, row in enumerate(rows) if (row.second is not None) == paired]
@@ -261,18 +275,31 @@ def _check_columns(dataset: Dataset) -> None:
         raise ValueError(f"the data set lacks {sorted(missing)}; it has {dataset.column_names}")
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that cannot say which token belongs to which word, or whose rows cannot be padded."""
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Refuse a tokenizer that cannot say which token belongs to which word, or whose rows cannot be padded.
+
+    Returns:
+        Whether words need their spaces, as for Gemma, Llama 3 and ModernBERT, which join words given without.
+    """
     name = type(tokenizer).__name__
     if not tokenizer.is_fast:
         raise ValueError(f"{name} is a slow tokenizer and does not know words; load it with use_fast=True")
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{name} has no padding token; set one: tokenizer.pad_token = tokenizer.eos_token")
-    if tokenizer(["a", "a"], is_split_into_words=True)["input_ids"] != tokenizer("a a")["input_ids"]:
-        raise ValueError(f"{name} reads the words 'a', 'a' as 'aa'; load it with add_prefix_space=True")
+    text = tokenizer("a a")["input_ids"]
+    if tokenizer(["a", "a"], is_split_into_words=True)["input_ids"] == text:
+        return False
+    if tokenizer(_with_spaces(["a", "a"]), is_split_into_words=True)["input_ids"] == text:
+        return True
+    raise ValueError(
+        f"{name} reads the words 'a', 'a' otherwise than the text 'a a', with spaces and without; load it with "
+        "add_prefix_space=True where it takes that, or take another tokenizer"
+    )
 
 
-def _check_room(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, with_query: bool) -> None:
+def _check_room(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, *, with_query: bool, spaced: bool
+) -> None:
     """Refuse a length in which special tokens and the longest query leave no token to the document.
 
     The tokenizers library itself then leaves single rows uncut without a word, and fails on pairs without saying which.
@@ -280,7 +307,8 @@ def _check_room(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length
     special = tokenizer.num_special_tokens_to_add(pair=True)
     queries: list[list[int]] = [[]]
     if with_query and len(dataset) > 0:
-        queries = tokenizer(dataset["query"][:], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+        words = [_with_spaces(query) if spaced else query for query in dataset["query"][:]]
+        queries = tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
     lengths = [len(query) for query in queries]
     if max_length < special + max(lengths) + 1:
         raise ValueError(

@@ -78,10 +78,16 @@ def _modules(model: Any) -> Iterator[Any]:
     yield from () if model is None else model.modules()
 
 
-def _checkpointing(model: Any) -> list[Any]:
-    """How `gradient_checkpointing_enable` was called on a model's modules, if it was."""
-    functions = (vars(module).get(CHECKPOINT) for module in _modules(model))
-    return [function.keywords for function in functions if isinstance(function, partial)]
+def _reentrant(trainer: Trainer) -> bool:
+    """Whether checkpointing, as the arguments or else the model was told, is reentrant, as torch's own default is."""
+    if trainer.args.gradient_checkpointing:
+        told = trainer.args.gradient_checkpointing_kwargs
+        if not isinstance(told, dict) or set(told) <= {"every_n_layers", "offload"}:  # Trainer's own
+            return False
+        return told.get("use_reentrant", True) is not False
+    on = (module for module in _modules(trainer.model) if getattr(module, "gradient_checkpointing", True))
+    functions = (vars(module).get(CHECKPOINT) for module in on)
+    return any(each.keywords.get("use_reentrant", True) is not False for each in functions if isinstance(each, partial))
 
 
 def _heads(model: Any, adapter: Adapter, masking: Masking) -> Iterator[tuple[str, str]]:
@@ -131,8 +137,7 @@ def _ways_of_training(trainer: Trainer, knobs: SaliencyGuidedArguments) -> Itera
         yield from _backwards_that_act(trainer)
     if any(module._compiled_call_impl is not None for module in _modules(trainer.model)):
         yield "a model compiled in place, whose ranking a hook cannot see", "leave it eager and set torch_compile=True"
-    settings = [args.gradient_checkpointing_kwargs] if args.gradient_checkpointing else _checkpointing(trainer.model)
-    if any(isinstance(each, dict) and each.get("use_reentrant") for each in settings):
+    if _reentrant(trainer):
         yield (
             "reentrant gradient checkpointing",
             "set 'use_reentrant' to False among the checkpointing's settings, in the training arguments or where the "

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from sgt_hf.data.rationales import DataCollatorWithWordIds, encode_words, query_varies
@@ -184,11 +184,46 @@ def byte_level_tokenizer(*, add_prefix_space):
     return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
 
 
-def test_refuses_tokenizers_that_join_words():
-    with pytest.raises(ValueError, match="reads the words 'a', 'a' as 'aa'; load it with add_prefix_space=True"):
-        encode_words(rows(["a", "a"]), byte_level_tokenizer(add_prefix_space=False))
+def test_words_of_a_byte_level_tokenizer():
     encoded = encode_words(rows(["a", "a"]), byte_level_tokenizer(add_prefix_space=True))
     assert encoded[0]["input_ids"] == [2, 2]
+
+
+def like_llama():
+    """Its pre-tokenizer is a sequence, which no argument of transformers reaches."""
+    backend = byte_level_tokenizer(add_prefix_space=False).backend_tokenizer
+    split = pre_tokenizers.Split(Regex(r" ?\w+|\s+"), "isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
+
+
+def like_gemma():
+    backend = Tokenizer(models.BPE({"<pad>": 0, "a": 1, "▁a": 2, "▁": 3}, [("▁", "a")]))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
+
+
+@pytest.mark.parametrize("make", [like_llama, like_gemma])
+def test_words_are_read_as_text_by_tokenizers_that_join_them_without_spaces(make):
+    tokenizer = make()
+    data = rows(["a", "a", "a"], ["a"], queries=[["a", "a"], ["a", "a", "a"]])
+    single = encode_words(data, tokenizer, use_query=False)
+    assert single["input_ids"][:] == tokenizer(["a a a", "a"])["input_ids"] == [[1, 2, 2], [1]]
+    assert single["word_ids"][:] == [[0, 1, 2], [0]]
+    with pytest.warns(UserWarning, match="1 of 4 document words are left out"):
+        pair = encode_words(data, tokenizer, max_length=4)
+    assert pair["input_ids"][:] == [[1, 2, 1, 2], [1, 2, 2, 1]]
+    assert pair["word_ids"][:] == [[-1, -1, 0, 1], [-1, -1, -1, 0]]
+    assert pair["truncated_words"][:] == [1, 0]
+
+
+def test_refuses_tokenizers_that_read_words_otherwise_than_text():
+    backend = Tokenizer(models.WordLevel({"<pad>": 0, "a": 1, "a a": 2, "?": 3}, unk_token="?"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
+    with pytest.raises(ValueError, match="reads the words 'a', 'a' otherwise than the text 'a a', with spaces and wi"):
+        encode_words(rows(["a", "a"]), tokenizer)
 
 
 def test_refuses_what_it_cannot_encode():

@@ -175,6 +175,9 @@ def test_series_classifiers_of_transformers_train(tmp_path):
     )
     trainer.train()
     assert losses(trainer, "sgt_kl")[0] > 0
+    trainer.train_dataset = [*rows, rows[0] | {"past_values": torch.randn(6, 2).tolist()}]
+    with pytest.raises(ValueError, match=r"series of unequal lengths .*forward takes none"):  # but any, and reads none
+        trainer.train()
 
 
 class Around(torch.nn.Module):

@@ -6,6 +6,8 @@ import pytest
 from accelerate import ParallelismConfig
 from torch import nn
 from transformers import (
+    FNetConfig,
+    FNetForSequenceClassification,
     GPT2LMHeadModel,
     ReformerConfig,
     ReformerForSequenceClassification,
@@ -126,6 +128,27 @@ def test_reentrant_checkpointing_that_the_model_was_told(tmp_path):
     enable({"use_reentrant": False})
     build(tmp_path, model)
     build(tmp_path, model, **{CHECKPOINTING: True})
+
+
+def test_checkpointing_that_is_reentrant_by_default(tmp_path):
+    """Which is torch's, and what PEFT's preparation for training in few bits leaves it at."""
+    model = make_model()
+    enable = getattr(model, f"{CHECKPOINTING}_enable")
+    enable({})
+    with pytest.raises(ValueError, match="does not support reentrant gradient checkpointing"):
+        build(tmp_path, model)
+    getattr(model, f"{CHECKPOINTING}_disable")()
+    build(tmp_path, model)
+    settings = {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"preserve_rng_state": False}}
+    with pytest.raises(ValueError, match="does not support reentrant gradient checkpointing"):
+        build(tmp_path, make_model(), **settings)
+    build(tmp_path, make_model(), **{CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"every_n_layers": 2}})
+
+
+def test_deletion_from_a_model_that_reads_no_mask(tmp_path):
+    narrow = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 24}
+    with pytest.raises(ValueError, match="'delete' with FNetForSequenceClassification, whose forward takes no attent"):
+        build(tmp_path, FNetForSequenceClassification(FNetConfig(**narrow)), sgt_masking="delete")
 
 
 def test_deepspeed(tmp_path):
