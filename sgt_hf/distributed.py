@@ -32,7 +32,7 @@ def is_sharded(model: nn.Module) -> bool:
     Args:
         model: Any.
     """
-    return torch.distributed.is_available() and any(is_part(weights) for weights in model.parameters())
+    return any(is_part(weights) for weights in model.parameters())
 
 
 def is_part(weights: Tensor) -> bool:

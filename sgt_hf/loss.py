@@ -138,8 +138,8 @@ def saliency_guided_loss(
         `SaliencyGuidedLoss`; call `.total.backward()`.
 
     Raises:
-        ValueError: A fraction outside [0, 1], a negative weight, an unknown reduction or target, a shape that
-            does not fit, or missing labels.
+        ValueError: A fraction outside [0, 1] (of a tensor the range is not checked), a negative weight, an unknown
+            reduction or target, a shape that does not fit, or missing labels.
 
     Example:
         >>> model, x, y = torch.nn.Linear(4, 2), torch.randn(3, 4, requires_grad=True), torch.tensor([0, 1, 1])

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class SaliencyGuidedArguments:
-    """The knobs, usable from `HfArgumentParser` on their own or with `TrainingArguments`.
+    """The knobs, which `HfArgumentParser` reads as a part of `SaliencyGuidedTrainingArguments`.
 
     Names of maskings and granularities belong to the adapter, which checks them when the trainer is built.
     """

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "faithfulness": CORE | {"adapters", "atomic", "attribution", "distributed", "metrics", "data"},
     "sanity": {"adapters", "data", "faithfulness"},
-    "safeguards": {"adapters", "data", "faithfulness", "modes", "training_args"},
+    "safeguards": {"adapters", "data", "distributed", "faithfulness", "modes", "training_args"},
     "labels": CORE | {"adapters"},
     "guidance": CORE | {"adapters", "training_args"},
     "trainer": CORE

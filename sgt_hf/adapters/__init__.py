@@ -24,7 +24,7 @@ def adapter_for(model: nn.Module, processing_class: Any) -> Adapter:
 
     Returns:
         A `TextAdapter` for a model over `input_ids`, an `ImageAdapter` for one over `pixel_values`, a `SeriesAdapter`
-        for one over anything else.
+        for one over anything else, unless a tokenizer comes with it.
 
     Raises:
         ValueError: The main input is text, and there is no tokenizer.

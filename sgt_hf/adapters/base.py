@@ -161,7 +161,7 @@ def takes(model: nn.Module, argument: str) -> bool:
     base = base_of(model)
     if argument in inspect.signature(base.forward).parameters:
         return True
-    return takes_anything(model) and not type(base).__module__.startswith("transformers.")
+    return takes_anything(model) and not type(base).forward.__module__.startswith("transformers.")
 
 
 def takes_anything(model: nn.Module) -> bool:

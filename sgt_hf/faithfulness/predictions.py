@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
-from transformers import default_data_collator
+from transformers import DefaultDataCollator, default_data_collator
 
 from ..data.other_columns import label_column
 from ..metrics.plausibility import (
@@ -158,7 +158,8 @@ def label_names_of(dataset: Any, id2label: Mapping[int, str] | None, collator: A
     """
     names = None if id2label is None else tuple(id2label[index] for index in sorted(id2label))
     features = dataset.features if isinstance(dataset, Dataset) else {}
-    name = label_column(features, of_texts=collator is not default_data_collator)
+    stacks = isinstance(collator, DefaultDataCollator) or getattr(collator, "func", collator) is default_data_collator
+    name = label_column(features, of_texts=not stacks)
     if name is not None and isinstance(feature := features[name], ClassLabel):
         own = tuple(feature.names)
         if names is not None and names != own and sorted(names) == sorted(own):

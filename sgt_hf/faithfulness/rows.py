@@ -102,7 +102,7 @@ def _count_labels(row: Any) -> int:
 
 def _first_document(docids: Any) -> Any:
     """The first of a row's ids; None where it has none, or a column of that name that is no list of them."""
-    if not isinstance(docids, list | tuple | np.ndarray | Tensor) or not len(docids):
+    if not isinstance(docids, list | tuple | np.ndarray | Tensor) or getattr(docids, "ndim", 1) != 1 or not len(docids):
         return None
     return docids[0].item() if isinstance(docids, Tensor) else docids[0]
 

@@ -38,10 +38,10 @@ def classification_loss(config: PretrainedConfig, logits: Tensor, labels: Tensor
         ValueError: Labels are floats where one class holds.
     """
     several = labels.is_floating_point()
-    if several and config.problem_type == "single_label_classification":
+    if several and config.problem_type not in (None, "multi_label_classification"):
         raise ValueError(
-            "the labels are floats, and config.problem_type is 'single_label_classification', as it was given or as "
-            "earlier labels were: give class indices, or set 'multi_label_classification'"
+            f"the labels are floats, and config.problem_type is {config.problem_type!r}, as it was given or as earlier "
+            "labels were: give class indices, or set 'multi_label_classification'"
         )
     if several or config.problem_type == "multi_label_classification":
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

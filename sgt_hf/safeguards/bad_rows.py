@@ -15,7 +15,7 @@ from ..data.odd_row import OF_ROWS, name_odd_row
 from ..data.other_columns import LABELS, label_column
 from ..data.rationales import pads_texts
 from ..data.series_rows import is_class
-from .samples import sample_name
+from .samples import same, sample_name
 
 Row = Mapping[str, Any]
 
@@ -79,11 +79,14 @@ class NamingCollator:
         strange = None if told is None else self._strange(told)
         if told is None or strange is None or not strange.any():
             return
-        if all(isinstance(row, Mapping) for row in rows):  # which a collator may put in another order
-            self._refuse_rows(rows)
         first = int(strange.nonzero()[0])
-        named = self._named(first, rows, of=len(told))
-        raise ValueError(f"{named} has the label {told[first].tolist()}; {self._expected()}")
+        label = told[first].tolist()
+        column = self._column(rows) if all(isinstance(row, Mapping) for row in rows) else None
+        # a collator may put the rows in another order, and other labels for theirs
+        own = [index for index, row in enumerate(rows) if column in row and same(label, row[column])] if column else []
+        named = self._named(own[0], rows) if own else self._named(first, rows, of=len(told))
+        where = _where(rows[own[0]], column) if own else ""
+        raise ValueError(f"{named} has the label {label}{where}; {self._expected()}")
 
     def _strange(self, labels: Tensor) -> Tensor | None:
         """Mark (B,) samples, None for no look at them; nothing waits for the device."""
@@ -114,7 +117,7 @@ class NamingCollator:
                 "the loss is not defined here: give class indices, or use transformers.Trainer"
             )
 
-    def _refuse_rows(self, rows: Sequence[Row], error: Exception | None = None) -> None:
+    def _refuse_rows(self, rows: Sequence[Row], error: Exception) -> None:
         """Raise where a row's label is no class, is not K floats of several, or is missing beside others'."""
         if not (self._has_classes or self._has_several):
             return
@@ -123,8 +126,7 @@ class NamingCollator:
             return
         for index, row in enumerate(rows):
             if name not in row or not self._is_label(row[name]):
-                column = f" in its column {name!r}" if sum(one in row for one in LABELS) > 1 else ""
-                found = f"the label {row[name]!r}{column}" if name in row else f"no {name!r}"
+                found = f"the label {row[name]!r}{_where(row, name)}" if name in row else f"no {name!r}"
                 raise ValueError(f"{self._named(index, rows)} has {found}; {self._expected()}") from error
 
     def _column(self, rows: Sequence[Row]) -> str | None:
@@ -133,7 +135,7 @@ class NamingCollator:
             return self._name
         of_texts, names = pads_texts(self._collator), set().union(*rows)
         numbers = {name for name in names if any(not isinstance(row.get(name), str | None) for row in rows)}
-        return label_column(names if of_texts else numbers, of_texts=of_texts) or label_column(names, of_texts=of_texts)
+        return label_column(names if of_texts or not numbers & set(LABELS) else numbers, of_texts=of_texts)
 
     def _named(self, index: int, rows: Sequence[Any], *, of: int | None = None) -> str:
         """Name a sample by its place among `of`, which tells a row where they are as many."""
@@ -162,3 +164,8 @@ class NamingCollator:
         if labels.ndim and labels.dtype.kind not in "iu":
             return True  # of which `_refuse_soft` tells
         return all(is_class(one, self._num_labels) or one == _NO_LABEL for one in labels.reshape(-1).tolist())
+
+
+def _where(row: Row, name: str | None) -> str:
+    """The column of a label, where the row has several."""
+    return f" in its column {name!r}" if sum(one in row for one in LABELS) > 1 else ""

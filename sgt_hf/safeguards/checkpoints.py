@@ -33,12 +33,17 @@ def last_complete_checkpoint(
         The path of a folder.
 
     Raises:
-        ValueError: There is none; names the incomplete ones.
+        ValueError: There is none; names the incomplete ones, or those that some processes have alone.
     """
     found = {int(match[1]): path for path in Path(output_dir).glob("*") if (match := _NAME.match(path.name))}
-    whole = of_all([step for step, path in found.items() if _complete(path, processes)])
+    whole = of_all(sorted(step for step, path in found.items() if _complete(path, processes)))
     if common := set(whole[0]).intersection(*whole):
         return str(found[max(common)])
+    if any(whole):
+        raise ValueError(
+            f"no checkpoint in {output_dir} that all processes have whole; process by process their steps are "
+            f"{whole}: copy one to every node, or train without resume_from_checkpoint"
+        )
     left = f", only incomplete ones: {sorted(path.name for path in found.values())}" if found else ""
     raise ValueError(f"no complete checkpoint in {output_dir}{left}: train without resume_from_checkpoint")
 

@@ -153,7 +153,7 @@ def _backwards_that_act(trainer: Trainer) -> Iterator[tuple[str, str]]:
             f"sgt_save_memory with optim={optimizer!r}, which steps in every backward, of which there are two then",
             "leave one of them out",
         )
-    plan = getattr(getattr(trainer.model, "config", None), "base_model_tp_plan", None) or {}
+    plan = getattr(base_of(trainer.model), "_tp_plan", None) or {}
     if trainer.get_tp_size() > 1 and "replicated_with_grad_allreduce" in plan.values():
         yield (
             "sgt_save_memory under tensor parallelism with this model: after every backward the gradients of some of "

@@ -28,11 +28,16 @@ def _row_of(sample: Mapping[str, Any], rows: Any) -> int | None:
 
 
 def _holds(row: Any, sample: Mapping[str, Any]) -> bool:
-    return isinstance(row, Mapping) and all(name in row and _equal(value, row[name]) for name, value in sample.items())
+    return isinstance(row, Mapping) and all(name in row and same(value, row[name]) for name, value in sample.items())
 
 
-def _equal(value: Any, other: Any) -> bool:
-    """Compare as numbers of the first one's type, NaN being like NaN; whatever is no number as it is."""
+def same(value: Any, other: Any) -> bool:
+    """Compare as numbers of the first one's type, NaN being like NaN; whatever is no number as it is.
+
+    Args:
+        value: Any.
+        other: Any.
+    """
     try:
         with np.errstate(all="ignore"):  # a row may be of float64, and hold what the batch's float32 cannot
             array = np.asarray(value)

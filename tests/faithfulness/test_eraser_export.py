@@ -114,7 +114,9 @@ def test_documents_are_known_whatever_the_units_are(tmp_path):
     assert evaluate_faithfulness(CountsGood(tokenizer), numbers, tokenizer, **how).documents.tolist() == [0, 1, 0]
     for own in (["doc1", "doc2", "doc1"], [1, 2, 1], [[], [], []], [["a"], None, ["a"]]):  # no list of ids
         others = encoded.remove_columns("docids").add_column("docids", own).select_columns(["input_ids", "docids"])
-        assert evaluate_faithfulness(CountsGood(tokenizer), others, tokenizer, **how).documents is None
+        for form in (None, "numpy", "torch"):
+            found = evaluate_faithfulness(CountsGood(tokenizer), others.with_format(form), tokenizer, **how)
+            assert found.documents is None
 
 
 def test_a_file_on_paper(tmp_path):

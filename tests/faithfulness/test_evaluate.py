@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from transformers import (
     CTRLConfig,
     CTRLForSequenceClassification,
     DataCollatorWithPadding,
+    DefaultDataCollator,
     default_data_collator,
 )
 
@@ -542,8 +544,9 @@ def test_of_several_columns_of_labels_the_collators_counts():
     pair = rows_of(tokenizer, "good film", "bad film").add_column("label", [0, 1])
     named = pair.cast_column("label", ClassLabel(names=["neg", "pos"]))
     model = make_model("bert", id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
-    report = evaluate_faithfulness(model, named, tokenizer, collator=default_data_collator, **how)
-    assert report.labels.tolist() == [1, 1]
+    for collator in (default_data_collator, DefaultDataCollator(), partial(default_data_collator)):
+        report = evaluate_faithfulness(model, named, tokenizer, collator=collator, **how)
+        assert report.labels.tolist() == [1, 1]
     padding = DataCollatorWithPadding(tokenizer)
     for collator in (padding, lambda rows: padding(rows)):
         with pytest.raises(ValueError, match=r"align_labels_with_mapping\(model.config.label2id, 'label'\)"):

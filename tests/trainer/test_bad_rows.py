@@ -126,6 +126,10 @@ def test_a_collator_may_put_rows_in_another_order_and_make_two_of_one(tmp_path):
     own = SeriesAdapter("input_values").collator()
     with pytest.raises(ValueError, match=r"row 5 of the data set\) has the label 2"):
         train(tmp_path, rows, collator=lambda rows: own(rows[::-1]))
+    stars = [row | {"labels": 2 if i % 2 else 1} for i, row in enumerate(series_rows())]
+    with pytest.raises(ValueError, match=r"row 6 of the data set\) has the label -1"):  # and not 2, which is right
+        from_one = lambda rows: (batch := own(rows)) | {"labels": batch["labels"] - 1}  # noqa: E731
+        train(tmp_path, with_label(0, stars, row=6), collator=from_one)
     soft = [row | {"labels": [0.3, 0.7]} for row in series_rows()]
     with pytest.raises(ValueError, match=r"sample 0 of the batch has the label \[0.3.*floats must be 0.0 or 1.0"):
         train(tmp_path, soft, collator=lambda rows: own([*rows, *rows]))

@@ -55,6 +55,8 @@ for name, changes in cases.items():
         assert is_sharded(torch.nn.ModuleList([torch.nn.Linear(1, 1), trainer.model]))  # whose first weights are whole
         process = trainer.args.process_index
         noise = AttributionSettings(seed=process, samples=2, noise=3.0)  # scores that differ as roundings might
+        if process == 1:  # whose rounding is another's, a thousandfold
+            trainer.model.register_forward_hook(lambda _, __, out: out.logits.add_(1e-3 * torch.randn_like(out.logits)))
         how = {"progress": False, "settings": noise, "normalize": "beam", "beam_width": 2}
         report = trainer.evaluate_faithfulness(rows, methods=["smooth_grad"], **how)
         scores = [torch.tensor(score) for score in report.scores["smooth_grad"]]

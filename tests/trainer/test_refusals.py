@@ -149,6 +149,9 @@ def test_deletion_from_a_model_that_reads_no_mask(tmp_path):
     narrow = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 24}
     with pytest.raises(ValueError, match="'delete' with FNetForSequenceClassification, whose forward takes no attent"):
         build(tmp_path, FNetForSequenceClassification(FNetConfig(**narrow)), sgt_masking="delete")
+    own = type("Own", (FNetForSequenceClassification,), {})
+    with pytest.raises(ValueError, match="'delete' with Own, whose forward takes no attention_mask"):
+        build(tmp_path, own(FNetConfig(**narrow)), sgt_masking="delete")
 
 
 def test_deepspeed(tmp_path):
@@ -169,9 +172,8 @@ def test_optimizers_that_step_in_the_backward_have_one_a_step(tmp_path, optimize
 
 @pytest.mark.parametrize("sums", [False, True])
 def test_gradients_that_every_backward_sums_over_processes(tmp_path, sums):
-    plan = {"layers.*.self_attn.q_norm": "replicated_with_grad_allreduce" if sums else "colwise"}
     model = make_model("llama")
-    model.config.base_model_tp_plan = plan
+    model._tp_plan = {"layers.*.self_attn.q_norm": "replicated_with_grad_allreduce" if sums else "colwise"}
     trainer = build(tmp_path, model, sgt_save_memory=True)
     trainer.accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
     try:
