@@ -42,8 +42,9 @@ from benchmarks.common import cell_path, markdown_table, run_cell
 from benchmarks.cost_inside import now
 from sgt_hf import TextAdapter, evaluate_faithfulness, load_eraser
 from sgt_hf.attribution import ATTRIBUTIONS, AttributionSettings, Point
+from sgt_hf.data.collators import DataCollatorWithWordIds
 from sgt_hf.data.planted import write_planted
-from sgt_hf.data.rationales import DataCollatorWithWordIds, encode_words
+from sgt_hf.data.rationales import encode_words
 from sgt_hf.data.vocabulary import build_word_tokenizer
 
 # data set → tokens of a text, goal of the removal pass

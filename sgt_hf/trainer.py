@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 
 from .adapters import Adapter, TextAdapter, adapter_for
 from .adapters.base import Masking, logits_of, takes_anything
-from .data.rationales import PadsTokenColumns, with_word_ids
+from .data.collators import PadsTokenColumns, with_word_ids
 from .distributed import announce_loss
 from .faithfulness.evaluate import USUAL_OPERATOR, evaluate_faithfulness
 from .faithfulness.report import FaithfulnessReport

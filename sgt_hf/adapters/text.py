@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from ..data.rationales import DataCollatorWithWordIds
+from ..data.collators import DataCollatorWithWordIds
 from ..masking.text import FILLS, NEEDS_TOKEN, STRATEGIES, TokenFacts
 from .base import Adapter, Batch, Captured, Masking, takes
 from .embedding import TokenOrder, find_embedding, first_call_hook
@@ -104,8 +104,8 @@ class TextAdapter(Adapter):
         if "word_ids" not in batch:
             raise ValueError(
                 "granularity 'word' needs a word_ids column, and the batch has "
-                f"{sorted(batch)}: encode with sgt_hf.data.rationales.encode_words and collate with its "
-                "DataCollatorWithWordIds, or use granularity 'token'"
+                f"{sorted(batch)}: encode with sgt_hf.data.rationales.encode_words and collate with "
+                "sgt_hf.data.collators.DataCollatorWithWordIds, or use granularity 'token'"
             )
         words, segments = batch["word_ids"], self._segments(batch, self._special(batch))
         starts = changes(words) | changes(segments) | (words < 0)

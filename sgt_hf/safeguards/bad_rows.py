@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters.base import Collator
+from ..data.collators import pads_texts
 from ..data.odd_row import OF_ROWS, name_odd_row
 from ..data.other_columns import LABELS, label_column
-from ..data.rationales import pads_texts
 from ..data.series_rows import is_class
 from .samples import same, sample_name
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from ..adapters import TextAdapter
-from ..data.rationales import pads_token_columns
+from ..data.collators import pads_token_columns
 from ..faithfulness.padding import refuse_shifted_positions
 
 _LOOKED_AT = 64  # rows

@@ -7,7 +7,8 @@ from transformers import AddedToken, AutoTokenizer
 from sgt_hf import TextAdapter
 from sgt_hf.adapters import ImageAdapter, SeriesAdapter, adapter_for
 from sgt_hf.adapters.base import logits_of
-from sgt_hf.data.rationales import DataCollatorWithWordIds, encode_words
+from sgt_hf.data.collators import DataCollatorWithWordIds
+from sgt_hf.data.rationales import encode_words
 from sgt_hf.masking.text import STRATEGIES
 from tests.tiny import make_model, make_tokenizer
 
